@@ -1,0 +1,101 @@
+"""Reading JSON that others wrote: a wrong type or an absurd figure is nothing, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from routeur.dialects.base import Json
+
+ATTACHMENT = 4000  # characters that an image, a file or a recording counts: about 1,000 tokens
+_NUMBERS = (int, float)  # and not bool, which is an int to isinstance
+HIGHEST = 1_000_000_000  # tokens; no answer has more, so what says more is wrong
+
+# Long strings that no model reads as text: signatures, encrypted reasoning, cache keys.
+_OPAQUE = frozenset(
+    "signature encrypted_content thoughtSignature thought_signature cache_control".split()
+)
+
+Kind = Callable[[Json], str | None]  # what an object is: `image`, `file`, `audio`, or None
+
+
+def members(value: Any) -> Json:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def string(value: Any) -> str:
+    """The value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def tokens(value: Any) -> int:
+    """The value if it is a sane number of tokens, else 0."""
+    return int(value) if type(value) in _NUMBERS and 0 <= value <= HIGHEST else 0
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a number from 0 to HIGHEST; NaN is not."""
+    return type(value) in _NUMBERS and 0 <= value <= HIGHEST
+
+
+def shares(total: int, *parts: int) -> list[int]:
+    """What is left of a total, then its parts: disjoint, and never more than the total together."""
+    taken = []
+    for part in parts:
+        taken.append(min(part, total))
+        total -= taken[-1]
+    return [total, *taken]
+
+
+def either(value: Json, *names: str) -> Any:
+    """The first member that is there, of several spellings."""
+    for name in names:
+        found = value.get(name)
+        if found is not None:
+            return found
+    return None
+
+
+def objects(value: Any) -> Iterator[Json]:
+    """All objects within a value, itself included."""
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, dict):
+            yield each
+            stack += each.values()
+        elif isinstance(each, list):
+            stack += each
+
+
+def size(value: Any, kind: Kind) -> int:
+    """Characters of text within a value; attachments count a flat figure, a number one token."""
+    total = 0
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, str):
+            total += len(each)
+        elif isinstance(each, list):
+            stack += each
+        elif isinstance(each, dict):
+            if kind(each):
+                total += ATTACHMENT
+            else:
+                stack += (inner for name, inner in each.items() if name not in _OPAQUE)
+        elif each is not None:
+            total += 4
+    return total
+
+
+def json_size(value: Any) -> int:
+    """Characters that a value takes as JSON; nothing takes none."""
+    return len(orjson.dumps(value)) if value else 0

@@ -1,0 +1,158 @@
+"""The recordings under tests/recordings, as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+HERE = Path(__file__).parent / "recordings"
+
+# Which module's shapes a recorded dialect has.
+FORMATS = {
+    "anthropic": "anthropic",
+    "vertex-anthropic": "anthropic",
+    "openai-chat": "openai_chat",
+    "azure-openai-chat": "openai_chat",
+    "openai-compatible": "openai_chat",
+    "openai-embeddings": "openai_chat",
+    "openai-responses": "openai_responses",
+    "compat-responses": "openai_responses",
+    "gemini": "gemini",
+    "vertex-gemini": "gemini",
+    "vertex": "gemini",
+}
+SSE = "text/event-stream"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One exchange. `exact` says that the answer's bytes are those that were sent.
+
+    `dialect` is the recorder's name, `format` the dialects' module (None: no format of its own).
+    """
+
+    name: str
+    dialect: str
+    body: bytes
+    exact: bool = True
+    status: int = 200
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    url: str = ""
+    request_headers: dict[str, str] = field(default_factory=dict)
+    request: bytes = b""
+
+    @property
+    def format(self) -> str | None:
+        return FORMATS.get(self.dialect)
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+    @property
+    def streamed(self) -> bool:
+        return self.content_type.startswith(SSE)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@cache
+def everything() -> list[Recording]:
+    """All recorded exchanges and raw files, in a fixed order. Not to be changed."""
+    found = []
+    for file in sorted(HERE.rglob("*")):
+        folder = file.relative_to(HERE).parts[0]
+        if not file.is_file() or folder in ("hostile", "errors", "README.md"):
+            continue
+        found += _raw(file, folder) if file.parent.name == "raw" else _exchanges(file)
+    return found
+
+
+def streams() -> list[Recording]:
+    """The answers that are event streams."""
+    return [each for each in everything() if each.streamed]
+
+
+def answers() -> list[Recording]:
+    """The answers that are not."""
+    return [each for each in everything() if not each.streamed]
+
+
+def recording(name: str) -> Recording:
+    """The one recording whose name ends so, as in `anthropic-text`."""
+    (found,) = [each for each in everything() if each.name.endswith(name)]
+    return found
+
+
+def hostile(name: str) -> dict[str, Any]:
+    """One of the sets of bad input."""
+    found: dict[str, Any] = json.loads((HERE / "hostile" / f"{name}.json").read_text())
+    return found
+
+
+def _exchanges(file: Path) -> Iterator[Recording]:
+    exchanges = json.loads(file.read_text()).get("exchanges", [])  # some files are requests only
+    for number, each in enumerate(exchanges):
+        request, response = each["request"], each["response"]
+        headers = {name.lower(): value for name, value in response["headers"].items()}
+        yield Recording(
+            name=f"{file.parent.name}/{file.stem}" + (f".{number}" if len(exchanges) > 1 else ""),
+            dialect=each["dialect"],
+            body=_bytes(response),
+            exact="text" in response,
+            status=response["status"],
+            content_type=headers.get("content-type", JSON),
+            headers=headers,
+            method=request["method"],
+            url=request["url"],
+            request_headers=request["headers"],
+            request=_bytes(request),
+        )
+
+
+def _bytes(message: dict[str, Any]) -> bytes:
+    if "text" in message:
+        text: str = message["text"]
+        return text.encode()
+    return orjson.dumps(message["json"]) if message.get("json") is not None else b""
+
+
+def _raw(file: Path, folder: str) -> Iterator[Recording]:
+    """A file as it stands in its source; one payload a line becomes the stream it came from."""
+    name = f"{folder}/{file.name.removesuffix('.chunks.txt')}"
+    body = file.read_bytes()
+    if file.name.endswith(".chunks.txt"):
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        yield Recording(name, folder, _framed(lines, folder), content_type=SSE)
+    elif file.suffix in (".txt", ".sse"):
+        yield Recording(name, folder, body, content_type=SSE)
+    else:
+        kind = "text/html" if file.suffix == ".html" else JSON
+        yield Recording(name, folder, body, content_type=kind)
+
+
+def _framed(lines: list[bytes], folder: str) -> bytes:
+    if folder in ("openai-chat", "openai-compatible"):
+        return b"".join(b"data: %s\n\n" % line for line in [*lines, b"[DONE]"])
+    if folder == "gemini":
+        return b"".join(b"data: %s\r\n\r\n" % line for line in lines)
+    return b"".join(b"event: %s\ndata: %s\n\n" % (_type(line), line) for line in lines)
+
+
+def _type(payload: bytes) -> bytes:
+    try:
+        kind: str = orjson.loads(payload)["type"]
+    except orjson.JSONDecodeError:  # two payloads lack their last brace
+        return payload.split(b'"')[3]
+    return kind.encode()
