@@ -1,0 +1,114 @@
+"""Configured providers, their credentials and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from routeur.usage import Price
+
+
+class Secret:
+    """A key. Prints as `***`, so that it shows up in no log, trace or error by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `idle` is the pause between two chunks; there is no limit on the whole."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    idle: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM: `ca` instead of the system's, `cert` and `key` to identify ourselves."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One account of a provider. `name` is unique in the configuration (`openai`, `azure.eu`)."""
+
+    name: str
+    provider: str
+    base_url: str
+    api_key: Secret | None = None
+    weight: int = 1
+    fallback: bool = False
+    rpm: int = -1
+    tpm: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as clients name it; `id` is its name at the provider."""
+
+    name: str
+    id: str
+    price: Price | None = None
+    context: int | None = None
+    output: int | None = None
+    has: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A configured place that answers.
+
+    `models` are the names it lists literally, `globs` its patterns; `any_name` says that it serves
+    any other name too, last of all. `auth` is the header that carries the key: `bearer`,
+    `x-api-key`, `api-key` or `x-goog-api-key`.
+    """
+
+    name: str
+    dialect: str
+    credentials: tuple[Credential, ...]
+    preset: str | None = None
+    models: Mapping[str, Model] = field(default_factory=dict)
+    globs: tuple[str, ...] = ()
+    any_name: bool = False
+    auth: str = "bearer"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    responses: bool = True
+    speak: str = "chat"
+    usage_ask: bool = False
+    websocket: bool = False
+    commit: str = "first_event"
+    keepalive: float | None = None
+    api_version: str | None = None
+    data_url_files: bool = False
+    tls: Tls | None = None
+    proxy: str | None = None
+
+    def lists(self, name: str) -> bool:
+        """Whether the configuration names this model here, literally or by a pattern."""
+        return name in self.models or any(fnmatchcase(name, glob) for glob in self.globs)
+
+    def id_of(self, name: str) -> str:
+        """The provider's own name of a model."""
+        model = self.models.get(name)
+        return model.id if model else name
