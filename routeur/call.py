@@ -1,0 +1,89 @@
+"""What is known of one request; filled in on the way, and kept as its trace."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_hex
+
+from routeur.dialects.base import Usage
+
+CLIENT_GONE = 499  # never sent, only recorded: there is nobody left to read it
+
+_PROCESS = token_hex(6)  # ids are unique among processes by this, within one by counting
+_count = itertools.count(1)
+
+
+def _new_id() -> str:
+    return f"tr_{_PROCESS}{next(_count):010x}"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request to one provider.
+
+    `target` is `provider/model`; `error` says why the attempt ended, if badly.
+    """
+
+    target: str
+    credential: str
+    status: int = 0
+    ms: float = 0.0
+    error: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request's facts. Times are `time.perf_counter()` seconds, `started_at` is Unix time."""
+
+    id: str = field(default_factory=_new_id)
+    started: float = field(default_factory=time.perf_counter)
+    started_at: float = field(default_factory=time.time)
+    method: str = ""
+    path: str = ""
+    dialect: str = ""  # the client's: openai, anthropic, gemini
+    request_id: str = ""
+    key: str | None = None  # who calls, by name; None while routeur is open to all
+    requested_model: str | None = None
+    stream: bool = False
+    provider: str | None = None
+    provider_dialect: str | None = None
+    credential: str | None = None
+    model: str | None = None  # the target's
+    reason: str | None = None  # header, vendor, model, rule:NAME, alias:NAME, auto, path
+    attempts: list[Attempt] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    status: int = 0
+    sent: float = 0.0  # when the request had gone to the provider
+    first_byte: float = 0.0
+    first_token: float = 0.0
+    ended: float = 0.0
+    usage: Usage | None = None
+    estimated: bool = False
+    cost_usd: float | None = None
+    error: str | None = None  # what broke, for the log and the trace
+    aborted_by: str | None = None  # client, upstream, routeur: who ended it before its end
+
+    def ms(self, moment: float) -> float | None:
+        """Milliseconds from the start to this moment, or None when it did not come."""
+        return round((moment - self.started) * 1000, 3) if moment else None
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that the request spent in routeur before it went to the provider that answered.
+
+        Attempts that failed before that one are the providers' time. 0.0 if none was sent.
+        """
+        if not self.sent:
+            return 0.0
+        seconds = self.sent - self.started
+        if len(self.attempts) > 1:
+            seconds -= sum(attempt.ms for attempt in self.attempts[:-1]) / 1000
+        return max(0.0, seconds)
+
+
+def rfc3339(seconds: float) -> str:
+    """Unix time as `2026-01-31T12:00:00.000Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
