@@ -1,0 +1,410 @@
+"""router.yaml, checked, as one immutable value.
+
+Everything that is wrong is found at once. What is only worth knowing (providers that are off,
+targets skipped, settings without effect) is a notice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routeur.config_providers import Found, read_providers, read_timeouts, secret
+from routeur.config_rules import STRATEGIES, read_aliases, read_rules, read_targets, shadows
+from routeur.errors import ConfigError
+from routeur.presets import from_environment
+from routeur.providers import Provider, Secret, Timeouts
+from routeur.rules import Rule, Target
+from routeur.yamlfile import (
+    File,
+    Section,
+    Value,
+    Wrong,
+    boolean,
+    choice,
+    integer,
+    many,
+    number,
+    seconds,
+    size,
+    some_seconds,
+    text,
+)
+
+# Settings that are checked and kept, and do nothing yet, with all below them. Whoever builds one
+# deletes its line.
+NOT_YET = (
+    "auth.secret",
+    "auto.classifier",
+    "auto.strategy",
+    "auto.weights",
+    "ban",
+    "cache_marks",
+    "limits",
+    "providers.*.api_version",
+    "providers.*.commit",
+    "providers.*.credentials.*.rpm",
+    "providers.*.credentials.*.tpm",
+    "providers.*.keepalive",
+    "providers.*.rpm",
+    "providers.*.speak",
+    "providers.*.tpm",
+    "providers.*.usage",
+    "providers.*.websocket",
+    "responses",
+    "retries.budget",
+    "rules.*.commit",
+    "rules.*.hedge",
+    "rules.*.keepalive",
+    "rules.*.retries",
+    "rules.*.sort",
+    "rules.*.strategy",
+    "store",
+    "traces",
+)
+
+SHORTEST_KEY = 16  # characters, where others than this machine can try keys
+_OBVIOUS = re.compile(
+    "(change.?me|sk-?1234|password|your.?|1234|qwerty|letmein|0000)", re.IGNORECASE
+)
+_WORDS = frozenset(
+    "admin api default demo example key llm live management master my password proxy router routeur"
+    " rtr secret sk super test testing token".split()
+)
+# Where keys come from that the file leaves out, as router.yaml shows.
+_VARIABLES = {
+    "master_key": "ROUTEUR_MASTER_KEY",
+    "management_key": "ROUTEUR_MANAGEMENT_KEY",
+    "secret": "ROUTEUR_SECRET",
+}
+_WEIGHTS = {"latency": 0.4, "price": 0.4, "quality": 0.2}
+_STORE = re.compile(r"memory:|sqlite:.+|redis://[^/\s]+(/\d+)?")
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`host` may be `unix:/path`; `max_body` in bytes, `drain` in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    max_body: int = 100_000_000
+    drain: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    master_key: Secret | None = None
+    management_key: Secret | None = None
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """What `auto` chooses from, and how."""
+
+    models: tuple[Target, ...] = ()
+    strategy: str = "balanced"
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(_WEIGHTS))
+    classifier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """At most `attempts` in all; `budget` is a share of the last minute's calls."""
+
+    attempts: int = 3
+    budget: float = 0.2
+    statuses: frozenset[int] = frozenset((408, 409, 429, 500, 502, 503, 504, 529))
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Failures after which a credential rests for a model, and for how long, in seconds."""
+
+    after: int = 3
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """How long (seconds) and how many (bytes) stored responses are kept."""
+
+    keep: float = 30 * 86400.0
+    max_size: int = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    assumed_output: int = 4096
+    unpriced: str = "refuse"
+    store_unavailable: str = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """How long (seconds) and how many traces are kept, and whether with bodies."""
+
+    keep: float = 7 * 86400.0
+    max: int = 1_000_000
+    payloads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str = "info"
+    format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. `off` says why a provider is; `file` is None without a file."""
+
+    server: Server
+    auth: Auth
+    store: str
+    timeouts: Timeouts
+    providers: Mapping[str, Provider]
+    off: Mapping[str, str]
+    aliases: Mapping[str, tuple[Target, ...]]
+    auto: Auto
+    rules: tuple[Rule, ...]
+    retries: Retries
+    ban: Ban
+    responses: Responses
+    cache_marks: str
+    limits: Limits
+    traces: Traces
+    log: Log
+    notices: tuple[str, ...]
+    file: str | None
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration in a file, or without one: the presets whose variables are set.
+
+    Raises ConfigError with all findings.
+    """
+    if path is None:
+        rows = {name: {"preset": name} for name in from_environment(environ)}
+        return parse(json.dumps({"providers": rows}), None, environ)
+    try:
+        return parse(path.read_text(encoding="utf-8-sig"), str(path), environ)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
+
+
+def parse(text: str, file: str | None, environ: Mapping[str, str]) -> Config:
+    """The configuration in a text. Raises ConfigError with all findings."""
+    source = File(text, file or "environment", environ)
+    with source.top as top:
+        config = _config(source, top, file)
+        for setting, why in problems(config.server, config.auth, config.store):
+            section, _, name = setting.rpartition(".")
+            (top.section(section) if section else top).finding(name, why)
+    source.raise_findings()
+    return config
+
+
+def problems(server: Server, auth: Auth, store: str) -> list[tuple[str, str]]:
+    """What must not go together, as (setting, why): also after `--host` and `--workers`."""
+    found = []
+    if server.workers > 1 and store == "memory:":
+        found.append(("store", "several workers cannot share memory:; expected sqlite: or redis:"))
+    if loopback(server.host):
+        return found
+    if auth.master_key is None:
+        why = (
+            f'"{server.host}" can be reached from elsewhere; set auth.master_key, or use 127.0.0.1'
+        )
+        found.append(("server.host", why))
+    for name, key in (("master_key", auth.master_key), ("management_key", auth.management_key)):
+        if why := _weak(key.reveal()) if key else "":
+            found.append((f"auth.{name}", why))
+    return found
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine reaches a host to listen on."""
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _weak(key: str) -> str:
+    """Why a key is too easy to guess, or nothing."""
+    if len(key) < SHORTEST_KEY:
+        return f"has {len(key)} characters; off loopback a key needs {SHORTEST_KEY} or more"
+    words = re.findall("[a-z]+", key.lower())
+    if _OBVIOUS.match(key) or (words and _WORDS.issuperset(words)) or len(set(key)) < 6:
+        return "is well known; off loopback a key must be random, as from: openssl rand -hex 24"
+    return ""
+
+
+def _config(source: File, top: Section, file: str | None) -> Config:
+    timeouts = read_timeouts(top, Timeouts())
+    found = read_providers(top, timeouts)
+    aliases = read_aliases(top, found)
+    rules = read_rules(top, found, timeouts)
+    return Config(
+        server=_server(top),
+        auth=_auth(top),
+        store=top.get("store", _store, "sqlite:routeur.db"),
+        timeouts=timeouts,
+        providers=found.on,
+        off=found.off,
+        aliases=aliases,
+        auto=_auto(top, found),
+        rules=rules,
+        retries=_retries(top),
+        ban=_ban(top),
+        responses=_responses(top),
+        cache_marks=top.get("cache_marks", choice("off", "auto"), "off"),
+        limits=_limits(top),
+        traces=_traces(top),
+        log=_log(top),
+        # Evaluated last: the calls above add to both.
+        notices=(
+            *found.notices,
+            *shadows(aliases, rules, found.on),
+            *(f"{each.place()} is understood but has no effect yet" for each in _idle(source)),
+        ),
+        file=file,
+    )
+
+
+def _idle(source: File) -> list[Value]:
+    """Settings that are not at their default and do nothing yet."""
+    return [
+        value
+        for value in source.changed
+        if any(value.kind == kind or value.kind.startswith(f"{kind}.") for kind in NOT_YET)
+    ]
+
+
+def _server(top: Section) -> Server:
+    default = Server()
+    with top.section("server") as given:
+        return Server(
+            host=given.get("host", text, default.host),
+            port=given.get("port", integer(0, 65535), default.port),
+            workers=given.get("workers", integer(1), default.workers),
+            max_body=given.get("max_body", size, default.max_body),
+            drain=given.get("drain", seconds, default.drain),
+        )
+
+
+def _auth(top: Section) -> Auth:
+    """Keys; those that are left out come from the variables that router.yaml shows."""
+    with top.section("auth") as given:
+        return Auth(
+            master_key=_key(given, "master_key"),
+            management_key=_key(given, "management_key"),
+            secret=_key(given, "secret"),
+        )
+
+
+def _key(given: Section, name: str) -> Secret | None:
+    if given.has(name):
+        return given.get(name, secret, None)
+    given.at(name)
+    value = given.file.environ.get(_VARIABLES[name])
+    return Secret(value.strip()) if value else None
+
+
+def _auto(top: Section, found: Found) -> Auto:
+    with top.section("auto") as given:
+        models = given.at("models")
+        with given.section("weights") as weights:
+            shares = {
+                name: weights.get(name, number(0, 1), share) for name, share in _WEIGHTS.items()
+            }
+        return Auto(
+            models=read_targets(models, found) if models else (),
+            strategy=given.get("strategy", choice(*STRATEGIES), "balanced"),
+            weights=shares,
+            classifier=given.get("classifier", _function, None),
+        )
+
+
+def _retries(top: Section) -> Retries:
+    default = Retries()
+    with top.section("retries") as given:
+        statuses = given.get("statuses", many(integer(400, 599)), tuple(default.statuses))
+        return Retries(
+            attempts=given.get("attempts", integer(1, 100), default.attempts),
+            budget=given.get("budget", number(0, 1), default.budget),
+            statuses=frozenset(statuses),
+        )
+
+
+def _ban(top: Section) -> Ban:
+    default = Ban()
+    with top.section("ban") as given:
+        return Ban(
+            after=given.get("after", integer(1), default.after),
+            seconds=given.get("for", some_seconds, default.seconds),
+        )
+
+
+def _responses(top: Section) -> Responses:
+    default = Responses()
+    with top.section("responses") as given:
+        return Responses(
+            keep=given.get("keep", some_seconds, default.keep),
+            max_size=given.get("max_size", size, default.max_size),
+        )
+
+
+def _limits(top: Section) -> Limits:
+    default = Limits()
+    policy = choice("refuse", "allow")
+    with top.section("limits") as given:
+        return Limits(
+            assumed_output=given.get("assumed_output", integer(1), default.assumed_output),
+            unpriced=given.get("unpriced", policy, default.unpriced),
+            store_unavailable=given.get("store_unavailable", policy, default.store_unavailable),
+        )
+
+
+def _traces(top: Section) -> Traces:
+    default = Traces()
+    with top.section("traces") as given:
+        return Traces(
+            keep=given.get("keep", some_seconds, default.keep),
+            max=given.get("max", integer(0), default.max),
+            payloads=given.get("payloads", boolean, default.payloads),
+        )
+
+
+def _log(top: Section) -> Log:
+    default = Log()
+    with top.section("log") as given:
+        return Log(
+            level=given.get("level", choice("debug", "info", "warning", "error"), default.level),
+            format=given.get("format", choice("auto", "pretty", "json"), default.format),
+        )
+
+
+def _store(value: Value) -> str:
+    got = text(value)
+    if not _STORE.fullmatch(got):
+        raise Wrong("expected memory:, sqlite:FILE or redis://HOST:PORT/DB")
+    return got
+
+
+def _function(value: Value) -> str:
+    got = text(value)
+    if not _FUNCTION.fullmatch(got):
+        raise Wrong(f'expected module:function, found "{got}"')
+    return got

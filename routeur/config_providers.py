@@ -1,0 +1,450 @@
+"""The section `providers`: settings and presets become providers, credentials and models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from routeur.errors import did_you_mean
+from routeur.headers import FRAMING, HOP_BY_HOP
+from routeur.presets import Preset, presets
+from routeur.providers import Credential, Model, Provider, Secret, Timeouts, Tls
+from routeur.usage import Price
+from routeur.yamlfile import (
+    Section,
+    Value,
+    Wrong,
+    boolean,
+    choice,
+    integer,
+    many,
+    number,
+    one_of,
+    some_seconds,
+    text,
+)
+
+DIALECTS = ("openai", "anthropic", "gemini", "bedrock", "echo")
+ABILITIES = ("image", "file", "audio", "tools", "json", "reasoning")
+COMMITS = ("headers", "first_event", "first_token")
+
+# Dialect -> the header that carries the key, unless `auth` names another.
+_AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+# These would hide our own paths.
+_OURS = frozenset("v1 v1beta api chat health healthz vhealth metrics ui".split())
+_NOT_BUILT = ("bedrock", "vertex")
+_NO_PRESET = Preset("", "", "", (), False, True, ())
+_CLOUD = {
+    "bedrock": ("region", "profile"),
+    "vertex": ("project", "location", "credentials_file"),
+}
+_CLOUD_SECRETS = {"bedrock": ("access_key_id", "secret_access_key", "session_token"), "vertex": ()}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+
+
+@dataclass(slots=True)
+class Found:
+    """What the section holds: providers that are on, and why others are off."""
+
+    on: dict[str, Provider] = field(default_factory=dict)
+    off: dict[str, str] = field(default_factory=dict)
+    #: All that stand there, wrong ones included.
+    places: dict[str, Value] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What a credential is made of; `*_waits` are the variables that are missing for it."""
+
+    base_url: str = ""
+    url_waits: tuple[str, ...] = ()
+    key: Secret | None = None
+    key_waits: tuple[str, ...] = ()
+    weight: int = 1
+    rpm: int = -1
+    tpm: int = -1
+
+    def waits(self) -> str:
+        """Why the credential cannot be used, or nothing."""
+        names = self.url_waits + self.key_waits
+        return (
+            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set" if names else ""
+        )
+
+
+def read_providers(top: Section, timeouts: Timeouts) -> Found:
+    """All providers in the file's order, and `echo` last unless it is placed or switched off."""
+    found = Found()
+    for name, value in top.entries("providers").items():
+        found.places[name] = value
+        if why := _refused(name):
+            value.finding(why)
+        elif value.raw() is not None and not value.empty():
+            _switch(name, value, found)
+        elif value.is_mapping() or value.empty():
+            _one(name, value, timeouts, found)
+        else:
+            value.finding(f"expected settings, or off; found {value.what()}")
+    if "echo" not in found.places:
+        found.on["echo"] = _echo()
+    if list(found.on) == ["echo"] and found.on["echo"].dialect == "echo":
+        found.on["echo"] = replace(found.on["echo"], any_name=True)
+    _unique(found)
+    return found
+
+
+def _refused(name: str) -> str:
+    if name in _OURS:
+        return f'"{name}" is a path of routeur\'s own; choose another name'
+    if not name or any(sign in "/:" or not sign.isprintable() or sign == " " for sign in name):
+        return 'expected a name without "/", ":" and spaces'
+    return ""
+
+
+def _switch(name: str, value: Value, found: Found) -> None:
+    """`openai: off`, and for the built-in one also `echo: on`."""
+    on = value.read(boolean, None)
+    if on is False:
+        found.off[name] = "switched off in the configuration"
+    elif on and name == "echo":
+        found.on[name] = _echo()
+    elif on:
+        value.finding(f"expected settings, or off; to switch it on: {{preset: {name}}}")
+
+
+def _echo() -> Provider:
+    return Provider("echo", "echo", (Credential("echo", "echo", ""),), models=_listed(("echo",)))
+
+
+def _unique(found: Found) -> None:
+    """Credentials of two providers may come to the same name: `a.b`, and `b` of `a`."""
+    seen: dict[str, str] = {}
+    for provider in found.on.values():
+        for credential in provider.credentials:
+            other = seen.setdefault(credential.name, provider.name)
+            if other != provider.name:
+                said = f'"{credential.name}" is also a credential of {other}; rename one'
+                found.places[provider.name].finding(said)
+
+
+def _one(name: str, value: Value, timeouts: Timeouts, found: Found) -> None:
+    """Read a provider; it is on, or off with a reason, or wrong."""
+    before = len(value.file.findings)
+    with Section.of(value) as section:
+        dialect, preset = _kind(name, section)
+        provider = _settings(name, dialect, preset, section, timeouts)
+        credentials, waits = _credentials(name, dialect, preset or _NO_PRESET, section, found)
+        if dialect in _NOT_BUILT:
+            _cloud(dialect, section)
+    if len(value.file.findings) > before:
+        return
+    if dialect in _NOT_BUILT:
+        what = "preset" if dialect == "vertex" else "dialect"
+        waits = f"{what} {dialect} is not built yet"
+    if credentials and dialect not in _NOT_BUILT:
+        found.on[name] = replace(provider, credentials=credentials)
+    else:
+        found.off[name] = waits
+        found.notices.append(f"provider {name} is off: {waits}")
+
+
+def _kind(name: str, section: Section) -> tuple[str, Preset | None]:
+    """The dialect, `vertex` among them, and the preset."""
+    known = presets()
+    wanted = section.get("preset", text, None)
+    preset = known.get(wanted) if wanted else None
+    dialect = section.get("dialect", choice(*DIALECTS), "")
+    if wanted == "vertex":
+        return "vertex", None
+    if wanted and not preset:
+        near = did_you_mean(wanted, [*known, "vertex"])
+        section.finding("preset", f'unknown preset "{wanted}"{near}')
+    elif preset and dialect not in ("", preset.dialect) and not section.has("base_url"):
+        section.finding("dialect", f"preset {wanted} speaks {preset.dialect}; give a base_url, too")
+    elif not (dialect or preset or section.has("dialect") or name == "echo"):
+        section.finding("", f"expected a preset, or a dialect ({one_of(DIALECTS)})")
+    return dialect or (preset.dialect if preset else "echo" if name == "echo" else ""), preset
+
+
+def _settings(
+    name: str, dialect: str, preset: Preset | None, section: Section, timeouts: Timeouts
+) -> Provider:
+    """The provider without its credentials."""
+    row = preset or _NO_PRESET
+    literal, globs, any_name = _models(section, row)
+    if name == dialect == "echo" and not section.has("models"):
+        literal, any_name = _listed(("echo",)), False
+    return Provider(
+        name=name,
+        dialect=dialect,
+        credentials=(),
+        preset=section.get("preset", text, None),
+        models=literal,
+        globs=globs,
+        any_name=any_name,
+        auth=section.get(
+            "auth",
+            choice("bearer", "x-api-key", "api-key", "x-goog-api-key"),
+            _AUTH.get(dialect, "bearer"),
+        ),
+        headers=_headers(section),
+        timeouts=read_timeouts(section, timeouts),
+        responses=section.get("responses", boolean, row.responses),
+        speak=section.get("speak", choice("chat", "responses"), "chat"),
+        usage_ask=section.get("usage", choice("ask"), None) is not None,
+        websocket=section.get("websocket", boolean, False),
+        commit=section.get("commit", choice(*COMMITS), "first_event"),
+        keepalive=section.get("keepalive", some_seconds, None),
+        api_version=section.get("api_version", text, None),
+        data_url_files=row.data_url_files,
+        tls=_tls(section),
+        proxy=section.get("proxy", _proxy, None),
+    )
+
+
+def _cloud(dialect: str, section: Section) -> None:
+    """Settings of clouds with an identity of their own."""
+    for name in _CLOUD[dialect]:
+        section.get(name, text, None)
+    for name in _CLOUD_SECRETS[dialect]:
+        if not section.unset(name):
+            section.get(name, secret, None)
+
+
+def read_timeouts(section: Section, base: Timeouts) -> Timeouts:
+    with section.section("timeouts") as given:
+        return Timeouts(
+            connect=given.get("connect", some_seconds, base.connect),
+            first_byte=given.get("first_byte", some_seconds, base.first_byte),
+            idle=given.get("idle", some_seconds, base.idle),
+        )
+
+
+def _credentials(
+    name: str, dialect: str, preset: Preset, section: Section, found: Found
+) -> tuple[tuple[Credential, ...], str]:
+    """The credentials that can be used, and what the others wait for."""
+    environ = section.file.environ
+    key = preset.key(environ)
+    account = _account(
+        section,
+        _Account(
+            base_url=preset.address(environ),
+            url_waits=preset.missing(environ),
+            key=Secret(key.strip()) if key else None,
+            key_waits=() if key or not preset.env else (one_of(preset.keys()),),
+        ),
+    )
+    items = section.at("credentials")
+    if items is None:
+        if _lacks_address(dialect, account, section):
+            section.finding("", "expected a base_url, or a preset")
+        waits = account.waits()
+        return (() if waits else (_credential(name, name, account),)), waits
+    return _several(name, dialect, account, items, found)
+
+
+def _several(
+    name: str, dialect: str, base: _Account, items: Value, found: Found
+) -> tuple[tuple[Credential, ...], str]:
+    usable: dict[str, Credential] = {}
+    waiting: list[str] = []
+    seen: dict[str, int] = {}
+    for item in items.mappings():
+        with Section.of(item) as section:
+            own = section.get("name", _credential_name, "")
+            account = _account(section, base)
+            fallback = section.get("fallback", boolean, False)
+            if not own and not section.has("name"):
+                item.finding("expected a name")
+            if own in seen:
+                section.finding("name", f'"{own}" stands twice; first in line {seen[own]}')
+            if _lacks_address(dialect, account, section):
+                item.finding("expected a base_url")
+        seen.setdefault(own, item.line)
+        if waits := account.waits():
+            waiting.append(waits)
+            found.notices.append(f"{item.place()}: credential {own} is left out: {waits}")
+        else:
+            usable[own] = replace(_credential(f"{name}.{own}", name, account), fallback=fallback)
+    if not items.read(Value.items, []):
+        items.finding("expected at least one credential")
+    return tuple(usable.values()), "; ".join(dict.fromkeys(waiting))
+
+
+def _account(section: Section, base: _Account) -> _Account:
+    """The settings of a credential; what is left out is as in `base`."""
+    waits = tuple(dict.fromkeys(section.unset("api_key")))
+    if section.has("api_key"):
+        key = None if waits else section.get("api_key", secret, None)
+        base = replace(base, key=key, key_waits=waits)
+    url = section.get("base_url", base_url, "")
+    if section.has("base_url"):
+        base = replace(base, base_url=url, url_waits=())
+    return replace(
+        base,
+        weight=section.get("weight", integer(1), base.weight),
+        rpm=section.get("rpm", integer(-1), base.rpm),
+        tpm=section.get("tpm", integer(-1), base.tpm),
+    )
+
+
+def _lacks_address(dialect: str, account: _Account, section: Section) -> bool:
+    """Whether a base URL is needed and left out."""
+    needed = dialect in ("openai", "anthropic", "gemini")
+    return needed and not account.base_url and section.at("base_url") is None
+
+
+def _credential(name: str, provider: str, account: _Account) -> Credential:
+    return Credential(
+        name=name,
+        provider=provider,
+        base_url=account.base_url.rstrip("/"),
+        api_key=account.key,
+        weight=account.weight,
+        rpm=account.rpm,
+        tpm=account.tpm,
+    )
+
+
+def _credential_name(value: Value) -> str:
+    name = text(value)
+    if why := _refused(name):
+        raise Wrong(why)
+    return name
+
+
+def secret(value: Value) -> Secret:
+    """A key that fits into a header."""
+    key = text(value).strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise Wrong("expected a key of printable ASCII without spaces")
+    return Secret(key)
+
+
+def base_url(value: Value) -> str:
+    """What the vendor's own SDK takes, without a trailing slash."""
+    url = text(value)
+    problem = _url_problem(url)
+    if not problem and "@" in urlsplit(url).netloc:
+        problem = "without a user; the key goes into api_key"
+    if not problem and ("?" in url or "#" in url):
+        problem = "without a query"
+    if problem:
+        raise Wrong(f"expected a URL {problem}")
+    return url.rstrip("/")
+
+
+def _proxy(value: Value) -> str:
+    url = text(value)
+    if problem := _url_problem(url):
+        raise Wrong(f"expected a URL {problem}")
+    return url
+
+
+def _url_problem(url: str) -> str:
+    """What is wrong with an http URL, never the URL itself: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "with a port from 1 to 65535"
+    if parts.scheme not in ("http", "https"):
+        return "that begins with http:// or https://"
+    if not parts.hostname:
+        return "with a host"
+    if port == 0:
+        return "with a port from 1 to 65535"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "of printable ASCII without spaces"
+    return ""
+
+
+def _headers(section: Section) -> Mapping[str, str]:
+    found = {}
+    for name, value in section.entries("headers").items():
+        content = value.read(text, "")
+        if not _TOKEN.fullmatch(name):
+            value.finding(f'"{name}" cannot be the name of a header')
+        elif name.lower().encode() in FRAMING | HOP_BY_HOP:
+            value.finding(f"header {name} is written by routeur itself")
+        elif not content.isascii() or not content.isprintable():
+            value.finding("expected printable ASCII")
+        found[name] = content
+    return found
+
+
+def _tls(section: Section) -> Tls | None:
+    if not section.has("tls"):
+        return None
+    with section.section("tls") as given:
+        tls = Tls(*(given.get(name, _file, None) for name in ("ca", "cert", "key")))
+        if tls.key and not given.has("cert"):
+            given.finding("key", "expected a cert beside the key")
+    return tls
+
+
+def _file(value: Value) -> str:
+    path = text(value)
+    if not Path(path).is_file():
+        raise Wrong(f'no such file: "{path}"')
+    return path
+
+
+def _listed(names: tuple[str, ...]) -> dict[str, Model]:
+    return {name: Model(name, name) for name in names}
+
+
+def is_glob(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def _models(section: Section, preset: Preset) -> tuple[dict[str, Model], tuple[str, ...], bool]:
+    """Models by name, patterns, and whether any other name is served too."""
+    value = section.at("models")
+    if value is None:
+        return _listed(preset.models), (), True
+    literal: dict[str, Model] = {}
+    globs: list[str] = []
+    if value.is_mapping():
+        for name, entry in value.read(Value.entries, {}).items():
+            if not is_glob(name):
+                literal[name] = _model(name, entry)
+            elif entry.empty() or not entry.read(Value.entries, {}):
+                globs.append(name)
+            else:
+                entry.finding("a pattern takes no settings; name the model")
+    else:
+        for name in value.read(many(text), ()):
+            if is_glob(name):
+                globs.append(name)
+            else:
+                literal[name] = Model(name, name)
+    return literal, tuple(glob for glob in globs if glob != "*"), "*" in globs
+
+
+def _model(name: str, value: Value) -> Model:
+    with Section.of(value) as section:
+        return Model(
+            name=name,
+            id=section.get("id", text, name),
+            price=_price(section),
+            context=section.get("context", integer(1), None),
+            output=section.get("output", integer(1), None),
+            has=section.get("has", _abilities, None),
+        )
+
+
+def _price(section: Section) -> Price | None:
+    if not section.has("price"):
+        return None
+    with section.section("price") as given:
+        return Price(*(given.get(field.name, number(0), None) for field in fields(Price)))
+
+
+def _abilities(value: Value) -> frozenset[str]:
+    return frozenset(many(choice(*ABILITIES))(value))
