@@ -1,0 +1,234 @@
+"""The connections of one credential: made, reused, swept.
+
+Addresses are tried as RFC 8305 says (happy eyeballs), TLS is verified and resumed, an idle
+connection is closed after a while, and none lives so long that a provider's change of address goes
+unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+
+from routeur.errors import UpstreamError, UpstreamTimeout
+from routeur.providers import Timeouts, Tls
+from routeur.upstream import Connection
+
+IDLE = 55.0  # seconds: below the 60 after which many servers close
+MAX_AGE = 600.0
+RESOLVED_FOR = 10.0
+SWEEP = 0.25  # how often silence is counted
+
+Addresses = list[tuple[Any, Any, int, str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a base URL leads: scheme, host and port are fixed from here on."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        return cls(
+            secure,
+            parts.hostname or "",
+            parts.port or (443 if secure else 80),
+            parts.path.rstrip("/"),
+        )
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header's value."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+
+class ResumingContext(ssl.SSLContext):
+    """Verifies as the default context does, and resumes the last session with the host."""
+
+    last: ssl.SSLSession | None = None
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        kwargs.setdefault("session", self.last)
+        try:
+            return super().wrap_bio(*args, **kwargs)
+        except ValueError:  # a session of another context, after a reload
+            kwargs["session"] = None
+            return super().wrap_bio(*args, **kwargs)
+
+
+def tls_context(tls: Tls | None) -> ResumingContext:
+    """A verifying client context; `tls` names other authorities, or a certificate of ours."""
+    context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if tls and tls.ca:
+        context.load_verify_locations(tls.ca)
+    else:
+        context.load_default_certs()
+    if tls and tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
+
+
+class Pool:
+    """Connections to one origin on behalf of one credential.
+
+    Idle ones are reused, the newest first.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        timeouts: Timeouts,
+        context: ResumingContext | None = None,
+        proxy: Origin | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.origin = origin
+        self.timeouts = timeouts
+        self.proxy = proxy
+        self.clock = clock
+        self.idle_limit = IDLE
+        self.idle: list[Connection] = []
+        self.active: set[Connection] = set()
+        self._context = context
+        self._resolved: Addresses = []
+        self._resolved_at = -RESOLVED_FOR
+
+    def take(self) -> Connection | None:
+        """An idle connection, or None."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        return None
+
+    def give(self, connection: Connection) -> None:
+        """Keep a connection whose answer is complete for the next request."""
+        if self.clock() - connection.born > MAX_AGE and connection.transport is not None:
+            connection.transport.close()
+            return
+        if self._context is not None and connection.uses == 1:
+            self._remember_session(self._context, connection)
+        connection.idle_for = 0.0
+        self.idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.active.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    async def connect(self, seconds: float) -> Connection:
+        """A new connection; raises UpstreamError (refused, no such host, TLS), UpstreamTimeout."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._connect()
+        except TimeoutError:
+            raise UpstreamTimeout("the provider could not be reached in time") from None
+        except ssl.SSLCertVerificationError:
+            raise UpstreamError("the provider's certificate could not be verified") from None
+        except ssl.SSLError:
+            raise UpstreamError("the provider could not be reached over TLS") from None
+        except socket.gaierror:
+            raise UpstreamError("the provider's host name could not be resolved") from None
+        except OSError as error:
+            raise UpstreamError(f"the provider could not be reached ({_why(error)})") from None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        hop = self.proxy or self.origin
+        sock = await aiohappyeyeballs.start_connection(
+            await self._addresses(hop), happy_eyeballs_delay=0.25, interleave=1
+        )
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self.proxy and self.origin.secure:
+                await self._tunnel(sock)
+            context = self._context if self.origin.secure else None
+            name = self.origin.host if context else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), sock=sock, ssl=context, server_hostname=name
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    async def _addresses(self, hop: Origin) -> Addresses:
+        if self.clock() - self._resolved_at > RESOLVED_FOR:
+            self._resolved = await asyncio.get_running_loop().getaddrinfo(
+                hop.host, hop.port, type=socket.SOCK_STREAM
+            )
+            self._resolved_at = self.clock()
+        return self._resolved
+
+    async def _tunnel(self, sock: socket.socket) -> None:
+        """Ask a proxy for a way to the origin (RFC 9110, 9.3.6)."""
+        loop = asyncio.get_running_loop()
+        place = f"{self.origin.host}:{self.origin.port}"
+        await loop.sock_sendall(sock, f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < 8192:
+            block = await loop.sock_recv(sock, 1024)
+            if not block:
+                break
+            head += block
+        status = head.split(b" ", 2)[1:2]
+        if not (status and status[0].startswith(b"2")):
+            raise UpstreamError("the proxy refused the way to the provider")
+
+    def sweep(self, seconds: float) -> None:
+        """`seconds` have passed: end what has been silent or idle for too long."""
+        for connection in [*self.active]:
+            if connection.paused:
+                continue
+            limits = connection.limits
+            connection.silent += seconds
+            if connection.answered and connection.silent > limits.idle:
+                connection.timeout("the provider sent nothing for too long")
+            elif not connection.answered and connection.silent > limits.first_byte:
+                connection.timeout("the provider did not answer in time")
+        for connection in [*self.idle]:
+            connection.idle_for += seconds
+            if connection.idle_for > connection.idle_limit and connection.transport is not None:
+                self.idle.remove(connection)
+                connection.transport.close()
+
+    @staticmethod
+    def _remember_session(context: ResumingContext, connection: Connection) -> None:
+        """TLS 1.3 sends its tickets after the handshake: with the first answer they are there."""
+        assert connection.transport is not None
+        secured = connection.transport.get_extra_info("ssl_object")
+        if secured is not None and secured.session is not None:
+            context.last = secured.session
+
+    def close(self) -> None:
+        """Close what is idle; what is under way goes on to its end."""
+        for connection in self.idle:
+            if connection.transport is not None:
+                connection.transport.close()
+        self.idle = []
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without the address that they may come with."""
+    return os.strerror(error.errno).lower() if error.errno else "connection failed"

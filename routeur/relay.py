@@ -1,0 +1,215 @@
+"""The two ends of an answer: spliced into the client's transport, or as decoded chunks.
+
+Both keep, beside the path, the little of the body from which usage can be read once it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from routeur.errors import RouteurError, UpstreamError
+
+if TYPE_CHECKING:
+    from routeur.upstream import Connection, Head
+
+KEEP_FIRST = 8 * 1024  # Anthropic says at the start what went in
+KEEP_LAST = 32 * 1024  # everybody says at the end what came out
+INFLATE_AT_MOST = 64 * 1024 * 1024  # of one answer: a bomb costs this much time, and no memory
+
+
+class Tap:
+    """What is kept of an answer that passes: its first and last bytes, its size, when content came.
+
+    `pieces` holds what has come of the body since the last look.
+    """
+
+    __slots__ = (
+        "_inflate",
+        "_pattern",
+        "decoded",
+        "first",
+        "first_token",
+        "last",
+        "pieces",
+        "total",
+        "watching",
+    )
+
+    def __init__(self, *, decoded: bool) -> None:
+        self.decoded = decoded
+        self.pieces: list[bytes] = []
+        self.first = self.last = b""
+        self.total = 0
+        self.first_token = 0.0
+        self.watching = True
+        self._pattern: re.Pattern[bytes] | None = None
+        self._inflate: Callable[[bytes], bytes] | None = None
+
+    def expect(self, content: re.Pattern[bytes] | None, kind: bytes, coding: bytes) -> None:
+        """Before the body: `content` matches where a stream's first content has come (None: the
+        first byte is content); `kind` and `coding` are its Content-Type and Content-Encoding. What
+        holds no usage, or cannot be inflated, is not kept.
+        """
+        self._pattern = content
+        if not kind.startswith((b"text/event-stream", b"application/")) or b"octet" in kind:
+            self._inflate = _nothing
+        elif coding in (b"gzip", b"x-gzip", b"deflate"):
+            self._inflate = _Inflater(coding).feed
+            self._pattern = None
+        elif coding and coding != b"identity":
+            self._inflate = _nothing
+            self._pattern = None
+
+    def look(self) -> None:
+        """After a block has been written, while `watching`: note when content has come."""
+        if self.pieces and (self._pattern is None or self._pattern.search(self.pieces[-1])):
+            self.first_token = time.perf_counter()
+            self.watching = False
+
+    def gather(self) -> None:
+        """Keep of the pieces what usage can be read from, and let go of the rest."""
+        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        self.pieces.clear()
+        if self._inflate is not None:
+            data = self._inflate(data)
+        if len(self.first) < KEEP_FIRST:
+            self.first += data[: KEEP_FIRST - len(self.first)]
+        self.total += len(data)
+        self.last = (self.last + data if self.last else data)[-KEEP_LAST:]
+
+
+class _Inflater:
+    """Inflates what passes; gives nothing more once the data is broken or beyond the bound."""
+
+    def __init__(self, coding: bytes) -> None:
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 32 if coding != b"deflate" else 15)
+        self._left = INFLATE_AT_MOST
+
+    def feed(self, data: bytes) -> bytes:
+        out = []
+        try:
+            while data and self._left > 0:
+                out.append(self._stream.decompress(data, KEEP_LAST))
+                self._left -= len(out[-1])
+                data = self._stream.unconsumed_tail
+                del out[1:-2]  # only the start and the end are kept anyway
+        except zlib.error:
+            self._left = 0
+        return b"".join(out)
+
+
+def _nothing(_: bytes) -> bytes:
+    return b""
+
+
+class Splice(Tap):
+    """Writes an answer into the client's transport, in the turn of the loop in which it came.
+
+    `on_head` turns the provider's head into the client's, or raises UpstreamError to refuse the
+    answer. `done` resolves when the answer is complete. `decoded` is for clients of HTTP/1.0, who
+    know no chunks.
+    """
+
+    __slots__ = ("done", "on_head", "started", "write")
+
+    def __init__(self, transport: asyncio.Transport, *, decoded: bool = False) -> None:
+        super().__init__(decoded=decoded)
+        self.on_head: Callable[[Head], bytes] = _no_head
+        self.write = transport.write
+        self.started = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has been written."""
+        return self.done.done() and not self.done.cancelled() and self.done.exception() is None
+
+    def head(self, head: Head) -> bytes:
+        first = self.on_head(head)
+        self.started = True
+        return first
+
+    def ended(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def failed(self, error: RouteurError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+def _no_head(_: Head) -> bytes:
+    raise UpstreamError("nobody waits for this answer")
+
+
+class Chunks(Tap):
+    """Gives an answer to a coroutine: `await answer()` for the head, then `async for chunk in
+    chunks`.
+
+    At most HIGH_WATER bytes wait; then the provider's connection is not read until they are taken.
+    """
+
+    HIGH_WATER = 64 * 1024
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(decoded=True)
+        self._connection = connection
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._answer: Head | None = None
+        self._over = False
+        self._error: UpstreamError | None = None
+        self._news: asyncio.Event = asyncio.Event()
+
+    def head(self, head: Head) -> bytes:
+        self._answer = head
+        self._news.set()
+        return b""
+
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size > self.HIGH_WATER:
+            self._connection.pause_reading()
+        self._news.set()
+
+    def ended(self) -> None:
+        self._over = True
+        self._news.set()
+
+    def failed(self, error: UpstreamError) -> None:
+        self._error = error
+        self._news.set()
+
+    async def answer(self) -> Head:
+        """The answer's head; raises UpstreamError."""
+        while self._answer is None:
+            await self._wait()
+        return self._answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come; raises UpstreamError where they break off."""
+        while True:
+            if self._waiting:
+                data = b"".join(self._waiting)
+                self._waiting.clear()
+                self._size = 0
+                self._connection.resume_reading()
+                yield data
+            elif self._over:
+                return
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        await self._news.wait()
+        if self._error is not None and not self._waiting:
+            raise self._error
