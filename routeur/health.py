@@ -1,0 +1,251 @@
+"""How well the credentials are doing: `/health` as JSON, and `/vhealth` as a page for people."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from routeur.call import Call
+from routeur.providers import Provider
+
+WINDOW = 60  # seconds, one slot each
+OTHER = "other"  # models that the configuration does not name
+REMEMBERED = 4096  # names of windows, whoever made them up
+
+
+class Window:
+    """What happened in the last 60 seconds, and which errors there were since the start."""
+
+    __slots__ = ("_seconds", "errors", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self._seconds = [-WINDOW] * WINDOW  # which second each slot is about
+        self.requests = [0] * WINDOW
+        self.tokens = [0] * WINDOW
+        self.errors: dict[int, int] = {}
+
+    def add(self, now: float, requests: int, tokens: int) -> None:
+        second = int(now)
+        slot = second % WINDOW
+        if self._seconds[slot] != second:
+            self._seconds[slot] = second
+            self.requests[slot] = self.tokens[slot] = 0
+        self.requests[slot] += requests
+        self.tokens[slot] += tokens
+
+    def totals(self, now: float) -> tuple[int, int]:
+        """Requests and tokens of the 60 seconds before `now`."""
+        oldest = int(now) - WINDOW
+        fresh = [slot for slot, second in enumerate(self._seconds) if second > oldest]
+        return sum(self.requests[slot] for slot in fresh), sum(self.tokens[slot] for slot in fresh)
+
+
+class Rates:
+    """Requests, tokens and errors per credential and model.
+
+    Every attempt counts as a request at its credential; the tokens are those of the one that
+    answered. Models that the configuration does not name count together, so clients cannot make
+    this grow.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._bound: dict[tuple[str, str], Window] = {}
+        self.configure(providers)
+
+    def configure(self, providers: Mapping[str, Provider]) -> None:
+        """Use another configuration's names from now on; what was counted stays."""
+        self._providers = providers
+        self._bound.clear()
+
+    def finished(self, call: Call) -> None:
+        now = call.ended
+        window = None
+        for attempt in call.attempts:
+            at = (attempt.credential, attempt.target)
+            window = self._bound.get(at) or self._bind(at)
+            window.add(now, 1, 0)
+            if attempt.status >= 400:
+                window.errors[attempt.status] = window.errors.get(attempt.status, 0) + 1
+        if window is not None and call.usage is not None:
+            window.add(now, 0, call.usage.input_total + call.usage.output_total)
+
+    def of(self, credential: str, model: str) -> Window | None:
+        """A credential's window for a model, None if nothing ever happened there."""
+        return self._windows.get((credential, model))
+
+    def _bind(self, at: tuple[str, str]) -> Window:
+        credential, target = at
+        provider, _, model = target.partition("/")
+        configured = self._providers.get(provider)
+        named = configured is not None and model in configured.models
+        window = self._windows.setdefault((credential, model if named else OTHER), Window())
+        if len(self._bound) >= REMEMBERED:
+            self._bound.clear()
+        self._bound[at] = window
+        return window
+
+
+def health(
+    providers: Mapping[str, Provider], rates: Rates, now: float | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The status of `/health` and what it says. `now` is on the clock of `Call.ended`."""
+    now = time.perf_counter() if now is None else now
+    credentials: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+    for provider in providers.values():
+        for credential in provider.credentials:
+            of_models = [
+                _model_facts(credential.name, model, rates.of(credential.name, model), now)
+                for model in (*provider.models, OTHER)
+                if model != OTHER or rates.of(credential.name, OTHER)
+            ]
+            models.update({f"{credential.name}:{facts['model']}": facts for facts in of_models})
+            credentials[credential.name] = {
+                "type": provider.dialect,
+                "is_fallback": credential.fallback,
+                "is_banned": False,
+                "weight": credential.weight,
+                "current_rpm": sum(facts["current_rpm"] for facts in of_models),
+                "current_tpm": sum(facts["current_tpm"] for facts in of_models),
+                "limit_rpm": credential.rpm,
+                "limit_tpm": credential.tpm,
+            }
+    banned = sum(credential["is_banned"] for credential in credentials.values())
+    available = len(credentials) - banned
+    return 200 if available else 503, {
+        "status": "healthy" if available else "unhealthy",
+        "credentials_available": available,
+        "credentials_banned": banned,
+        "total_credentials": len(credentials),
+        "credentials": credentials,
+        "models": models,
+    }
+
+
+def _model_facts(credential: str, model: str, window: Window | None, now: float) -> dict[str, Any]:
+    requests, tokens = window.totals(now) if window else (0, 0)
+    errors = window.errors if window else {}
+    return {
+        "credential": credential,
+        "model": model,
+        "is_banned": False,
+        "current_rpm": requests,
+        "current_tpm": tokens,
+        "error_code_counts": {str(status): count for status, count in sorted(errors.items())},
+    }
+
+
+_PAGE = Template(files("routeur").joinpath("data/vhealth.html").read_text("utf-8"))
+_STYLE = _PAGE.template.partition("<style>")[2].partition("</style>")[0]
+
+# The page holds no script and loads nothing; this says so to the browser as well.
+PAGE_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def page(report: Mapping[str, Any], *, inflight: int, uptime: float) -> str:
+    """What `health` says, as HTML; `uptime` in seconds. To be sent with PAGE_POLICY."""
+    credentials, models = report["credentials"], report["models"]
+    busy = {name: model for name, model in models.items() if _has_news(model)}
+    healthy = report["credentials_available"] > 0
+    return _PAGE.substitute(
+        state="ok" if healthy and not report["credentials_banned"] else "bad",
+        status=escape(_status(report)),
+        available=f"{report['credentials_available']}",
+        total=f"{report['total_credentials']}",
+        banned=f"{report['credentials_banned']}",
+        banned_state="bad" if report["credentials_banned"] else "quiet",
+        rpm=_number(sum(each["current_rpm"] for each in credentials.values())),
+        tpm=_number(sum(each["current_tpm"] for each in credentials.values())),
+        inflight=_number(inflight),
+        uptime=_duration(uptime),
+        credentials="".join(_credential(*item) for item in credentials.items())
+        or _empty(6, "No provider is on. Set a key variable, or add one to router.yaml."),
+        models="".join(map(_model, busy.values()))
+        or _empty(5, "No requests in the last minute, and no errors since the start."),
+        idle=_idle([model for name, model in models.items() if name not in busy]),
+    )
+
+
+def _status(report: Mapping[str, Any]) -> str:
+    if report["credentials_available"] and report["credentials_banned"]:
+        return "degraded"
+    return str(report["status"])
+
+
+def _has_news(model: Mapping[str, Any]) -> bool:
+    return bool(model["current_rpm"] or model["current_tpm"] or model["error_code_counts"])
+
+
+def _credential(name: str, facts: Mapping[str, Any]) -> str:
+    state = '<b class="bad">banned</b>' if facts["is_banned"] else '<b class="ok">available</b>'
+    role = " <i>fallback</i>" if facts["is_fallback"] else ""
+    return (
+        f"<tr><td><strong>{escape(name)}</strong>{role}</td><td>{escape(facts['type'])}</td>"
+        f'<td>{state}</td><td class="n">{facts["weight"]}</td>'
+        f"{_load(facts['current_rpm'], facts['limit_rpm'])}"
+        f"{_load(facts['current_tpm'], facts['limit_tpm'])}</tr>\n"
+    )
+
+
+def _load(current: int, limit: int) -> str:
+    """A table cell: a number, and how much of its limit that is."""
+    if limit <= 0:
+        return f'<td class="n">{_number(current)}</td>'
+    meter = f'<meter max="{limit}" high="{limit * 0.8:g}" value="{min(current, limit)}"></meter>'
+    return f'<td class="n">{_number(current)}<small> / {_number(limit)}</small>{meter}</td>'
+
+
+def _model(facts: Mapping[str, Any]) -> str:
+    errors = "".join(
+        f'<b class="{"bad" if status >= "500" else "warn"}">{escape(status)}'
+        f"<small> &times; {_number(count)}</small></b>"
+        for status, count in facts["error_code_counts"].items()
+    )
+    return (
+        f"<tr><td><strong>{escape(facts['model'])}</strong></td>"
+        f"<td>{escape(facts['credential'])}</td>"
+        f'<td class="n">{_number(facts["current_rpm"])}</td>'
+        f'<td class="n">{_number(facts["current_tpm"])}</td>'
+        f'<td class="errors">{errors or "<span>none</span>"}</td></tr>\n'
+    )
+
+
+def _idle(models: list[Mapping[str, Any]]) -> str:
+    if not models:
+        return ""
+    names = "".join(
+        f"<li>{escape(each['model'])}<small> {escape(each['credential'])}</small></li>"
+        for each in models
+    )
+    plural = "model" if len(models) == 1 else "models"
+    return f"<details><summary>{len(models)} idle {plural}</summary><ul>{names}</ul></details>"
+
+
+def _empty(columns: int, text: str) -> str:
+    return f'<tr><td class="empty" colspan="{columns}">{text}</td></tr>'
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units: `3d 4h`, `12m 5s`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"
