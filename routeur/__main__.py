@@ -1,0 +1,289 @@
+"""The command line: serve, check, explain. One line per error, and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from routeur import __version__, explain, workers
+from routeur.app import Router
+from routeur.bus import Bus
+from routeur.config import Config, load, problems
+from routeur.errors import ConfigError, RouteurError
+from routeur.log import Log, quiet_aiohttp
+from routeur.watch import Watch
+
+try:
+    import uvloop
+except ImportError:  # it comes with the extra `fast`
+    uvloop = None  # type: ignore[assignment]
+
+DEFAULT_FILE = Path("router.yaml")
+DESCRIPTION = "A reverse proxy for LLM APIs that copies bytes: one base_url, any provider."
+EPILOG = """\
+Without a subcommand, `serve` is meant. Without -c, router.yaml in the working directory is read;
+without that, every well-known provider is on whose key variable is set (OPENAI_API_KEY,
+ANTHROPIC_API_KEY, GEMINI_API_KEY, …), and the built-in `echo`, which needs no key and no network.
+
+  routeur                                   serve on 127.0.0.1:8080
+  routeur -c prod.yaml --workers 4          serve with four processes
+  routeur check router.yaml                 print everything that is wrong with a file
+  routeur explain --model gpt-4o            who would answer, and why
+
+Signals: SIGTERM and SIGINT drain and end, SIGHUP reads the file again (so does its change).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    arguments = [*(sys.argv[1:] if argv is None else argv)]
+    options = _parser().parse_args(_with_command(arguments))
+    try:
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    except ConfigError as error:
+        for finding in error.findings:
+            print(finding, file=sys.stderr)
+    except (RouteurError, OSError) as error:
+        print(f"routeur: {error}", file=sys.stderr)
+    return 2
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """`routeur -c FILE` means `routeur serve -c FILE`."""
+    first = arguments[0] if arguments else ""
+    if first in ("serve", "check", "explain", "-h", "--help", "--version"):
+        return arguments
+    if first and not first.startswith("-"):
+        return arguments  # argparse says what there is
+    return ["serve", *arguments]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="routeur",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"routeur {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the server (the default)")
+    _add_file(serve)
+    serve.add_argument("--host", help="address to listen on, or unix:/PATH (server.host)")
+    serve.add_argument("--port", type=int, help="TCP port (server.port)")
+    serve.add_argument("--workers", type=int, help="number of processes (server.workers)")
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", help="print everything that is wrong with a configuration")
+    check.add_argument("file", nargs="?", type=Path, help="default: router.yaml")
+    check.set_defaults(run=_check)
+
+    why = commands.add_parser("explain", help="say who would answer a request, and why")
+    _add_file(why)
+    why.add_argument("--model", required=True, help="what the request's body would say")
+    why.add_argument(
+        "--header", action="append", default=[], metavar="'K: V'", help="may be given several times"
+    )
+    why.add_argument("--body", type=Path, metavar="FILE", help="a request body in JSON")
+    why.add_argument(
+        "--path",
+        default="/v1/chat/completions",
+        help="where it would be sent (default: %(default)s)",
+    )
+    why.add_argument("--json", action="store_true", help="print what Routeur-Dry-Run answers")
+    why.set_defaults(run=_explain)
+    return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="default: router.yaml")
+
+
+def _file(given: Path | None) -> Path | None:
+    """The file that was named, else router.yaml if it is there, else none."""
+    return given or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+
+
+# ---- check, explain
+
+
+def _check(options: argparse.Namespace) -> int:
+    path = options.file or DEFAULT_FILE
+    config = load(path, os.environ)
+    for notice in config.notices:
+        print(notice)
+    count = len(config.providers)
+    print(f"{path}: ok ({count} provider{'s' * (count != 1)} on, {len(config.rules)} rules)")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    config = load(_file(options.config), os.environ)
+    body = options.body.read_bytes() if options.body else None
+    asked = explain.Question(options.model, options.header, body, options.path)
+    print(explain.answer(config, asked, as_json=options.json))
+    return 0
+
+
+# ---- serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    path = _file(options.config)
+    config = _with_options(load(path, os.environ), options)
+    if config.server.workers > 1 and workers.FD not in os.environ:
+        return _run(_parent(config))
+    return _run(_worker(config, path, options))
+
+
+def _with_options(config: Config, options: argparse.Namespace) -> Config:
+    """The configuration with what the command line says of the server; it wins."""
+    given = {
+        name: getattr(options, name)
+        for name in ("host", "port", "workers")
+        if getattr(options, name) is not None
+    }
+    if not given:
+        return config
+    config = replace(config, server=replace(config.server, **given))
+    wrong = problems(config.server, config.auth, config.store)
+    if wrong:
+        raise ConfigError([f"{where}: {what}" for where, what in wrong])
+    return config
+
+
+async def _parent(config: Config) -> int:
+    """The parent of several workers, which share the port."""
+    log = Log(sys.stderr, config.log.level, config.log.format)
+    host, port = config.server.host, config.server.port
+    arguments = sys.argv[1:]
+    held: socket.socket | None = None
+    listen: socket.socket | None = None
+    if host.startswith("unix:"):
+        listen = held = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            os.unlink(host[5:])
+        listen.bind(host[5:])
+    else:
+        held = socket.create_server((host, port), reuse_port=True) if not port else None
+        if held is not None:
+            arguments = [*_with_command(arguments), "--port", str(held.getsockname()[1])]
+            held.close()
+    parent = workers.Parent(
+        arguments,
+        config.server.workers,
+        lambda level, text: log.event(level, "workers", text),
+        listen,
+    )
+    try:
+        return await parent.run()
+    finally:
+        log.close()
+        if listen is not None:
+            listen.close()
+            os.unlink(host[5:])
+
+
+async def _worker(config: Config, path: Path | None, options: argparse.Namespace) -> int:
+    """One serving process, until a signal ends it."""
+    log = Log(sys.stderr, config.log.level, config.log.format)
+    quiet_aiohttp(log)
+    router = Router(config, log=log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def read_again() -> None:
+        try:
+            fresh = _with_options(load(path, os.environ), options)
+            router.reload(fresh)
+        except ConfigError as error:
+            log.event("error", "reload", "the file is invalid: the old one stays in force")
+            for finding in error.findings:
+                log.event("error", "reload", finding)
+        else:
+            for notice in fresh.notices:
+                log.event("info", "notice", notice)
+            log.event("info", "reload", "the new configuration is in force")
+
+    loop.add_signal_handler(signal.SIGHUP, read_again)
+    await _listen(router, config, stop)
+    watch = Watch(path, read_again) if path is not None else None
+    _announce(router, log)
+    _settle_memory()
+    await stop.wait()
+    log.event("info", "stop", f"draining for at most {config.server.drain:g} s")
+    if watch is not None:
+        watch.close()
+    again = asyncio.create_task(_second_signal(stop))
+    await asyncio.wait(
+        [asyncio.create_task(router.stop()), again], return_when=asyncio.FIRST_COMPLETED
+    )
+    again.cancel()
+    return 0
+
+
+async def _listen(router: Router, config: Config, stop: asyncio.Event) -> None:
+    fd = os.environ.get(workers.FD)
+    listen = os.environ.get(workers.LISTEN_FD)
+    taken = socket.socket(fileno=int(listen)) if listen else None
+    try:
+        await router.start(taken, share=fd is not None)
+    except OSError as error:
+        where = f"{config.server.host}:{config.server.port}"
+        raise OSError(f"cannot listen on {where}: {error.strerror or error}") from None
+    if fd is not None:
+        router.bus = Bus(int(fd), router.tell, stop.set)
+        await router.bus.start()
+
+
+def _announce(router: Router, log: Log) -> None:
+    config = router.config
+    for notice in config.notices:
+        log.event("info", "notice", notice)
+    place = config.server.host
+    if not place.startswith("unix:"):
+        host = f"[{place}]" if ":" in place else place
+        place = f"http://{host}:{router.port}"
+    names = ", ".join(config.providers)
+    log.event("info", "start", f"routeur {__version__} serves on {place} (providers: {names})")
+    log.flush()
+
+
+async def _second_signal(stop: asyncio.Event) -> None:
+    """Whoever presses Ctrl-C twice does not want to wait."""
+    stop.clear()
+    await stop.wait()
+
+
+def _settle_memory() -> None:
+    """What lives as long as the process is not looked at again by the collector; a collection in
+    the middle of a thousand streams would delay them all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _run(program: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where it is installed (the extra `fast`), else on asyncio's own loop."""
+    make = None if uvloop is None else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
+        return runner.run(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,430 @@
+"""Which path leads where, and what lives as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+from aiohttp import HttpVersion10, HttpVersion11, web
+
+from routeur import answers, health, keys, metrics, models, traces
+from routeur.bus import Bus, Question
+from routeur.call import Call
+from routeur.config import Config
+from routeur.dialects import match, methods
+from routeur.dialects.base import Route
+from routeur.endpoint import Endpoints
+from routeur.errors import ClientError, Forbidden, NotFound, RouteurError, did_you_mean
+from routeur.facts import Facts
+from routeur.health import PAGE_POLICY, Rates
+from routeur.keys import Caller, Keys
+from routeur.log import Log
+from routeur.metrics import Metrics
+from routeur.pool import SWEEP, Pool
+from routeur.providers import Provider
+from routeur.proxy import Proxy, Routing
+from routeur.rules import Table
+from routeur.server import ClientConnection, Sent, Server, check_parser
+from routeur.traces import Traces
+
+Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+BACKLOG = 4096
+LISTS = ("/v1/models", "/v1beta/models", "/models")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ANY = Route("*", "*", body="any", creates=False)
+
+
+class Router:
+    """A running routeur: `await start()`, then it serves on `port` until `await stop()`."""
+
+    def __init__(self, config: Config, *, log: Log | None = None) -> None:
+        check_parser()
+        self.config = config
+        self.log = log or Log(sys.stderr, config.log.level, config.log.format)
+        self.traces = Traces()
+        self.rates = Rates(config.providers)
+        self.started = time.monotonic()
+        self.ready = False
+        self.port = 0  # of TCP, once it listens
+        self.bus: Bus | None = None
+        self._pools: list[Pool] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._listener: asyncio.Server | None = None
+        self.keys = Keys(config.auth.master_key, config.auth.management_key)
+        self.metrics = Metrics(*_labels(config))
+        self.proxy = Proxy(self._routing(config), self._finished)
+        self.server: Server
+        self._pages: Mapping[str, Page] = {
+            "/healthz": self._alive,
+            "/health/readiness": self._readiness,
+            "/health": self._health,
+            "/vhealth": self._health_page,
+            "/metrics": self._metrics,
+        }
+
+    # ---- life
+
+    async def start(self, listen: socket.socket | None = None, *, share: bool = False) -> None:
+        """Listen and serve.
+
+        `listen` is a socket to use instead of one's own; `share` the port with others.
+        """
+        self.server = Server(
+            self.handle, error_body=answers.early_error_body, malformed=self._malformed
+        )
+        loop = asyncio.get_running_loop()
+        host, port = self.config.server.host, self.config.server.port
+        if listen is not None:
+            made = loop.create_server(self.server, sock=listen, backlog=BACKLOG)
+        elif host.startswith("unix:"):
+            made = loop.create_unix_server(self.server, host[5:], backlog=BACKLOG)
+        else:
+            made = loop.create_server(
+                self.server, host, port, backlog=BACKLOG, reuse_port=share or None
+            )
+        self._listener = await made
+        name = self._listener.sockets[0].getsockname()
+        self.port = int(name[1]) if isinstance(name, tuple) else 0
+        self._sweep()
+        self.metrics.start()
+        self.ready = True
+
+    async def stop(self, drain: float | None = None) -> None:
+        """Stop listening, let what is under way end within `drain` seconds, cut the rest, and
+        close.
+        """
+        assert self._listener is not None
+        self.ready = False
+        self.proxy.draining = True
+        self._listener.close()
+        deadline = time.monotonic() + (self.config.server.drain if drain is None else drain)
+        while self._busy() and time.monotonic() < deadline:
+            self.server.close_idle()
+            await asyncio.sleep(0.02)
+        for connection in self._busy():
+            connection.abort()
+        await self.server.shutdown(1.0)
+        for pool in self._pools:
+            pool.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.metrics.stop()
+        if self.bus is not None:
+            self.bus.close()
+        if self.config.server.host.startswith("unix:"):
+            with suppress(OSError):
+                os.unlink(self.config.server.host[5:])
+        self.log.close()
+
+    def reload(self, config: Config) -> None:
+        """Use another configuration for what comes from now on; what is under way keeps the old
+        one.
+        """
+        if config.server != self.config.server:
+            self.log.event("warning", "reload", "changes of `server` take effect after a restart")
+        for pool in self._pools:
+            pool.close()
+        self.proxy.routing = self._routing(config)
+        self.keys = Keys(config.auth.master_key, config.auth.management_key)
+        self.metrics.configure(*_labels(config))
+        self.rates.configure(config.providers)
+        self.config = config
+
+    def _routing(self, config: Config) -> Routing:
+        endpoints = Endpoints(config.providers.values())
+        self._pools += endpoints.pools
+        return Routing(
+            Table(config.providers, config.aliases, config.rules, config.auto.models),
+            config.providers,
+            endpoints.by_provider,
+            config.retries.attempts,
+            frozenset(config.retries.statuses),
+        )
+
+    def _sweep(self) -> None:
+        """Every quarter of a second: deadlines."""
+        loop = asyncio.get_running_loop()
+        self.server.sweep(loop.time())
+        current = {id(e.pool) for es in self.proxy.routing.endpoints.values() for e in es}
+        for pool in [*self._pools]:
+            pool.sweep(SWEEP)
+            if id(pool) not in current and not pool.active:
+                pool.close()
+                self._pools.remove(pool)
+        self._timer = loop.call_later(SWEEP, self._sweep)
+
+    def _busy(self) -> list[ClientConnection]:
+        return [c for c in self.server.connections if isinstance(c, ClientConnection) and c.busy]
+
+    # ---- requests
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request of every client."""
+        connection = request.protocol
+        assert isinstance(connection, ClientConnection)
+        connection.request_begins()
+        path = request.raw_path.partition("?")[0]
+        try:
+            if request.version not in (HttpVersion10, HttpVersion11):
+                connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+                return Sent(keep=False)
+            return await self._lead(request)
+        except RouteurError as error:
+            return answers.refusal(request, _family(request, path), error, None)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            self._bug(error)
+            return answers.refusal(
+                request, _family(request, path), RouteurError("internal error"), None
+            )
+        finally:
+            connection.request_ends()
+
+    async def _lead(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        if not target.startswith("/"):
+            raise ClientError(
+                "the request target must be a path: absolute URLs are for forward proxies"
+            )
+        path, _, query = target.partition("?")
+        method = request.method
+        if method not in METHODS:
+            raise _wrong_method(method, METHODS)
+        page = self._pages.get(path)
+        if page is not None:
+            if method not in ("GET", "HEAD"):
+                raise _wrong_method(method, ("GET", "HEAD"))
+            return await page(request)
+        headers = request.headers
+        if self.keys.open:
+            self._require_local(request)
+        caller = self.keys.identify(keys.presented(headers, query))
+        query = keys.without_key(query)
+        if method == "GET" and headers.get("Upgrade", "").lower() == "websocket":
+            raise ClientError(
+                "WebSocket is not served here yet: use HTTP", status=426, code="upgrade_required"
+            )
+        found = match(method, path)
+        if found is not None:
+            family, route = found
+            return await self._serve(request, caller, family, route, path, query)
+        known = methods(path)
+        if known:
+            raise _wrong_method(method, known)
+        ours = await self._ours(request, caller, path, query)
+        if ours is not None:
+            return ours
+        first, _, rest = path[1:].partition("/")
+        provider = self.proxy.routing.table.serve(first)
+        if provider is not None:
+            return await self._raw(request, caller, provider, "/" + rest, query)
+        if path.startswith(("/v1/", "/v1beta/", "/upload/")):
+            family = _family(request, path)
+            return await self._serve(request, caller, family, ANY, path, query)
+        if first in self.config.off:
+            raise NotFound(
+                f'provider "{first}" is off: {self.config.off[first]}', code="provider_not_found"
+            )
+        hint = did_you_mean(first, self.config.providers)
+        raise NotFound(f"nothing is served at this path{hint}")
+
+    async def _serve(
+        self,
+        request: web.BaseRequest,
+        caller: Caller,
+        family: str,
+        route: Route,
+        path: str,
+        query: str,
+        owner: Provider | None = None,
+    ) -> web.StreamResponse:
+        """An inference request: from here on it is a call, with a trace."""
+        if not caller.infers:
+            raise Forbidden("this key manages: it cannot be used for inference")
+        call = Call(method=request.method, path=request.raw_path.partition("?")[0], dialect=family)
+        call.key = caller.name
+        self.metrics.started()
+        limit = self.config.server.max_body
+        facts = Facts(request, family, route, path, query, caller.name, limit)
+        return await self.proxy.serve(facts, call, owner)
+
+    async def _raw(
+        self,
+        request: web.BaseRequest,
+        caller: Caller,
+        provider: Provider,
+        path: str,
+        query: str,
+    ) -> web.StreamResponse:
+        """`/{provider}/{path}`: the provider's own API."""
+        if any(part in ("..", ".") for part in path.lower().replace("%2e", ".").split("/")):
+            raise ClientError("a path with `..` is not passed on")
+        known = match(request.method, path)
+        family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
+        route = ANY
+        if known is not None and known[0] == family:
+            route = replace(ANY, format=known[1].format)
+        return await self._serve(request, caller, family, route, path, query, provider)
+
+    def _require_local(self, request: web.BaseRequest) -> None:
+        if not self.config.server.host.startswith("unix:"):
+            keys.require_local(request.headers)
+
+    async def _ours(
+        self, request: web.BaseRequest, caller: Caller, path: str, query: str
+    ) -> web.StreamResponse | None:
+        """Models and traces; None for any other path."""
+        if path in LISTS or path.startswith(("/v1/models/", "/v1beta/models/")):
+            if request.method == "DELETE":  # a fine-tuned model, at the provider
+                return None
+            _only_get(request)
+            return self._models(request, path, query)
+        if path.startswith("/v1/traces/"):
+            _only_get(request)
+            return await self._trace(request, caller, path[len("/v1/traces/") :])
+        return None
+
+    def _models(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
+        family = _family(request, path)
+        table = self.proxy.routing.table
+        _, _, name = path.partition("/models")
+        if len(name) > 1:
+            return _json(models.one(table, family, unquote(name[1:])))
+        asked = dict(parse_qsl(query))
+        limit = asked.get("limit", "")
+        page = models.listing(
+            table,
+            family,
+            limit=int(limit) if limit.isdecimal() else None,
+            after_id=asked.get("after_id"),
+            before_id=asked.get("before_id"),
+        )
+        return _json(page)
+
+    async def _trace(self, request: web.BaseRequest, caller: Caller, id: str) -> web.StreamResponse:
+        shown = self._shown(id)
+        if shown is None and self.bus is not None:
+            shown = next((s for s in await self.bus.ask({"trace": id}) if s), None)
+        if shown is None or not (caller.manages or caller.name == shown["key"]):
+            raise NotFound(
+                "no such trace: only the latest are kept, for the key that made the call"
+            )
+        if request.method == "HEAD":
+            headers = {"X-Routeur-Trace-Status": str(shown["status_code"])}
+            headers["X-Routeur-Trace-Payload"] = "false"
+            if shown["provider"]:
+                headers["X-Routeur-Trace-Provider"] = shown["provider"]
+            return web.Response(headers=headers)
+        return _json(orjson.dumps(shown))
+
+    def _shown(self, id: str) -> dict[str, Any] | None:
+        call = self.traces.get(id)
+        return traces.shown(call) if call else None
+
+    # ---- pages that need no key
+
+    async def _alive(self, request: web.BaseRequest) -> web.Response:
+        return _json(b'{"status":"ok"}')
+
+    async def _readiness(self, request: web.BaseRequest) -> web.Response:
+        return _json(
+            b'{"status":"ready"}' if self.ready else b'{"status":"draining"}',
+            200 if self.ready else 503,
+        )
+
+    async def _health(self, request: web.BaseRequest) -> web.Response:
+        status, shown = health.health(self.config.providers, self.rates)
+        return _json(orjson.dumps(shown), status)
+
+    async def _health_page(self, request: web.BaseRequest) -> web.Response:
+        status, shown = health.health(self.config.providers, self.rates)
+        page = health.page(
+            shown, inflight=self.metrics.inflight, uptime=time.monotonic() - self.started
+        )
+        policy = {"Content-Security-Policy": PAGE_POLICY}
+        return web.Response(status=status, text=page, content_type="text/html", headers=policy)
+
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        shots = [self.metrics.snapshot()]
+        if self.bus is not None:
+            shots += await self.bus.ask({"metrics": True})
+        body, kind = metrics.render(metrics.merge(shots))
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    def tell(self, question: Question) -> Any:
+        """What another worker wants to know of this one."""
+        if "trace" in question:
+            return self._shown(question["trace"])
+        return self.metrics.snapshot()
+
+    # ---- what happened
+
+    def _finished(self, call: Call) -> None:
+        """A call is over: count it, keep its trace, log it. Never fails the call."""
+        try:
+            self.traces.add(call)
+            self.metrics.finished(call)
+            self.rates.finished(call)
+            self.log.finished(call)
+        except Exception as error:
+            self._bug(error)
+
+    def _bug(self, error: BaseException) -> None:
+        """Something of ours broke: where, without any value that a client or a provider sent."""
+        error = error.__cause__ or error  # httptools wraps what its callbacks raise
+        frames = traceback.extract_tb(error.__traceback__)
+        where = " < ".join(f"{f.filename.rpartition('/')[2]}:{f.lineno}" for f in frames[::-1])
+        self.log.event("error", "bug", f"{type(error).__name__} at {where}: please report it")
+
+    def _malformed(self, status: int, error: BaseException | None) -> None:
+        if status == 500 and error is not None:
+            self._bug(error)
+        else:
+            self.log.counted("malformed", "requests that are not well-formed HTTP/1.1 were refused")
+
+
+def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
+    """The names that may be labels of metrics: models by provider, and credentials."""
+    known = {name: [*provider.models] for name, provider in config.providers.items()}
+    return known, [c.name for provider in config.providers.values() for c in provider.credentials]
+
+
+def _family(request: web.BaseRequest, path: str) -> str:
+    """The dialect of a path; where it is nobody's, what else the request says of it."""
+    found = match("POST", path)
+    if found is not None:
+        return found[0]
+    if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:
+        return "gemini"
+    if "anthropic-version" in request.headers:
+        return "anthropic"
+    return "openai"
+
+
+def _only_get(request: web.BaseRequest) -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise _wrong_method(request.method, ("GET", "HEAD"))
+
+
+def _wrong_method(method: str, known: tuple[str, ...]) -> ClientError:
+    return ClientError(
+        f"{method} is not allowed at this path: use {' or '.join(known)}",
+        status=405,
+        code="method_not_allowed",
+    )
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")

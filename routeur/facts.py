@@ -1,0 +1,264 @@
+"""What one look at a request tells, and its body on the way through.
+
+JSON bodies are read whole and checked. A form is read until its `model` is known, anything else not
+at all: the rest of both is streamed, in constant memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from routeur import body, multipart
+from routeur.dialects import FORMATS, gemini
+from routeur.dialects.base import Json, Route
+from routeur.errors import ClientError, TooLarge
+from routeur.providers import Provider
+
+BODY_IDLE = 30.0  # seconds a client may pause within a body
+SPOOL = 1024 * 1024  # of a form whose model is not known yet, in memory; beyond, in a file
+READ_WHOLE = 256 * 1024  # bodies of other kinds are read whole up to here: they can be sent twice
+CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A request body: `first` is sent with the head, `rest` after it.
+
+    `length` is both, None: chunked.
+    """
+
+    first: bytes
+    length: int | None
+    rest: AsyncIterator[bytes] | None = None
+
+
+class Facts:
+    """One request's facts; `has` and `tokens` are computed when first asked for."""
+
+    __slots__ = (
+        "_form",
+        "_has",
+        "_spool",
+        "_tokens",
+        "dialect",
+        "doc",
+        "format",
+        "gemini_path",
+        "headers",
+        "key",
+        "max_body",
+        "method",
+        "model",
+        "path",
+        "query",
+        "raw",
+        "request",
+        "route",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        dialect: str,
+        route: Route,
+        path: str,
+        query: str,
+        key: str | None,
+        max_body: int,
+    ) -> None:
+        self.request = request
+        self.method = request.method
+        self.dialect = dialect
+        self.route = route
+        self.format = route.format
+        self.path = path
+        self.query = query
+        self.key = key
+        self.max_body = max_body
+        self.headers: MultiMapping[str] = request.headers
+        self.model: str | None = None
+        self.stream = False
+        self.raw = b""
+        self.doc: Json = {}
+        self.gemini_path = gemini.parse_path(path) if dialect == "gemini" else None
+        self._form: multipart.Form | None = None
+        self._spool: SpooledTemporaryFile[bytes] | None = None
+        self._has: frozenset[str] | None = None
+        self._tokens: int | None = None
+
+    def look(self) -> bool:
+        """Read what has come: true if it was a JSON body, and whole. Raises ClientError."""
+        content = self.request.content
+        if self.route.body != "json" or not content.is_eof() or "Content-Type" not in self.headers:
+            return False
+        if self._is_form() or self.headers.get("Content-Encoding", "identity") != "identity":
+            return False
+        self._take(content.read_nowait())
+        return True
+
+    async def read(self) -> None:
+        """Read as much of the body as it takes to know model and stream; raises ClientError."""
+        request = self.request
+        size = request.content_length
+        if size is not None and size > self.max_body:
+            raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
+        if (
+            not request.content.is_eof()
+            and request.headers.get("Expect", "").lower() == "100-continue"
+        ):
+            assert request.transport is not None
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        kind = self.route.body
+        if kind == "json" and self._is_form():
+            kind = "form"
+        if kind == "json":
+            await self._read_json()
+        elif kind == "form" and self._is_form():
+            await self._read_form()
+        elif size is not None and size <= READ_WHOLE:
+            self.raw = await self._whole()
+
+    def _is_form(self) -> bool:
+        return self.headers.get("Content-Type", "")[:10].lower() == "multipart/"
+
+    async def _read_json(self) -> None:
+        coding = self.headers.get("Content-Encoding", "identity")
+        if coding != "identity":
+            raise ClientError(
+                f"a request body in {coding!r} cannot be routed: send it without Content-Encoding",
+                status=415,
+                code="unsupported_media_type",
+            )
+        self._take(await self._whole())
+
+    def _take(self, raw: bytes) -> None:
+        """Check a whole JSON body, and see what it asks for."""
+        if len(raw) > self.max_body:
+            raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
+        self.raw = raw
+        self.doc = doc = body.parse(raw)
+        if self.gemini_path is not None:
+            self.model = self.gemini_path.model
+            self.stream = self.gemini_path.verb == gemini.STREAM
+        elif self.route.creates:
+            if self.route.needs_model or "model" in doc:
+                self.model = body.require_model(doc)
+            self.stream = body.wants_stream(doc)
+
+    async def _read_form(self) -> None:
+        """Read until the form's model is known; what has come waits in memory, or in a file beyond
+        1 MiB.
+        """
+        form = multipart.Form.of(self.headers.get("Content-Type", ""))
+        # closed in `close`, when the request is over
+        spool = SpooledTemporaryFile(max_size=SPOOL)
+        self._form, self._spool = form, spool
+        async for chunk in self._chunks():
+            spool.write(chunk)
+            form.feed(chunk)
+            if form.model is not None or form.done:
+                break
+        if form.model is None and self.route.needs_model:
+            raise ClientError('the form has no field "model"', param="model")
+        self.model = form.model
+
+    async def _whole(self) -> bytes:
+        content = self.request.content
+        if content.is_eof():
+            return content.read_nowait()
+        return b"".join([chunk async for chunk in self._chunks()])
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises ClientError where it is late, too large or broken."""
+        content = self.request.content
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(BODY_IDLE):
+                    chunk = await content.readany()
+            except TimeoutError:
+                raise ClientError(
+                    "the body did not arrive in time", status=408, code="request_timeout"
+                ) from None
+            except (web.RequestPayloadError, ValueError):
+                raise ClientError("the body's framing is broken") from None
+            if not chunk:
+                return
+            size += len(chunk)
+            if size > self.max_body:
+                raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
+            yield chunk
+
+    # ---- what rules may ask
+
+    def has(self) -> frozenset[str]:
+        if self._has is None:
+            self._has = FORMATS[self.format].has(self.doc) if self.format else frozenset()
+        return self._has
+
+    def tokens(self) -> int:
+        """An estimate of the prompt's tokens."""
+        if self._tokens is None:
+            size = FORMATS[self.format].prompt(self.doc) if self.format else len(self.raw)
+            self._tokens = size // CHARACTERS_PER_TOKEN + 1
+        return self._tokens
+
+    # ---- the way on
+
+    def target_path(self, model: str) -> str:
+        """The path to ask a provider for: Gemini's holds the model's name."""
+        return gemini.address(self.gemini_path, model) if self.gemini_path else self.path
+
+    def outgoing(self, provider: Provider, model: str | None) -> Outgoing | None:
+        """The body for a provider, the model's name put in place; None: the request has none."""
+        if self._form is not None and self._spool is not None:
+            return self._rest_of_form(self._form, self._spool, model)
+        if self.raw:
+            raw = self.raw
+            if self.doc:
+                if (
+                    model is not None
+                    and self.gemini_path is None
+                    and model != self.doc.get("model")
+                ):
+                    raw = body.replace_model(raw, model)
+                if provider.data_url_files:
+                    raw = body.with_data_urls(raw)
+            return Outgoing(raw, len(raw))
+        if self.request.content.is_eof():
+            return Outgoing(b"", 0) if self.request.content_length is not None else None
+        return Outgoing(b"", self.request.content_length, self._chunks())
+
+    def _rest_of_form(
+        self, form: multipart.Form, spool: SpooledTemporaryFile[bytes], model: str | None
+    ) -> Outgoing:
+        """What has been read of a form, then what is still to come."""
+        length = self.request.content_length
+        spool.seek(0)
+        if model is None or model == form.model:
+            first = b""
+        else:
+            start, end = form.span
+            first = spool.read(start) + model.encode()
+            spool.seek(end)
+            if length is not None:
+                length += len(model.encode()) - (end - start)
+
+        async def rest() -> AsyncIterator[bytes]:
+            while block := spool.read(SPOOL // 4):
+                yield block
+            async for chunk in self._chunks():
+                yield chunk
+
+        return Outgoing(first, length, rest())
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()

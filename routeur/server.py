@@ -1,0 +1,258 @@
+"""The side that clients see: aiohttp's HTTP server, with deadlines, strictness and quiet errors.
+
+aiohttp parses requests and keeps connections; what it leaves open is closed here: how long a head
+may take, what a malformed request gets, and how a client's going is noticed while its connection is
+not being read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import aiohttp.http_parser
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+ErrorBody = Callable[[int, str], bytes]
+
+MAX_HEAD_LINE = 16 * 1024
+MAX_HEADERS = 128
+IDLE_CONNECTION = 75.0  # seconds between two requests
+LINGER = 2.0  # seconds for which a refused body is still read, so that the client sees the answer
+GONE_SWEEP = 0.025
+
+
+class Source(Protocol):
+    """What bytes for a client come from, and can be told to wait."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class ClientConnection(RequestHandler):
+    """One client's connection. `source` is the answer under way; a slow client makes it wait."""
+
+    __slots__ = ("busy", "head_since", "held", "server", "source", "stalled_since")
+
+    def __init__(self, server: Server, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self.server = server
+        self.source: Source | None = None
+        self.busy = False
+        self.held = False  # a request's body is not being read, and much of it waits
+        self.head_since = 0.0
+        self.stalled_since = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        if not self.busy and not self.head_since:
+            self.head_since = self._loop.time()
+            self.server.reading_heads.add(self)
+        super().data_received(data)
+        if self.transport is not None and not self.transport.is_reading():
+            self.server.watch_unread(self)
+
+    def pause_reading(self) -> None:
+        self.held = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp asks for this after every read of a body, held or not."""
+        if self.held:
+            self.held = False
+            super().resume_reading(resume_parser)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stalled_since = self._loop.time()
+        self.server.stalled.add(self)
+        if self.source is not None:
+            self.source.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.server.stalled.discard(self)
+        if self.source is not None:
+            self.source.resume_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.server.forget(self)
+        super().connection_lost(exc)
+
+    def request_begins(self) -> None:
+        """The head is complete and its handler runs."""
+        self.busy = True
+        self.head_since = 0.0
+        self.server.reading_heads.discard(self)
+
+    def request_ends(self) -> None:
+        self.busy = False
+        self.source = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What a request gets that aiohttp could not parse (or whose handler failed: a bug of
+        ours).
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        if isinstance(exc, LineTooLong) or (message and "Too many headers" in message):
+            status, text = 431, "the request's head is too large"
+        elif status == 500:
+            text = "internal error"
+        else:
+            text = "the request is not well-formed HTTP/1.1"
+        self.server.malformed(status, exc)
+        answer = web.Response(
+            status=status,
+            body=self.server.error_body(status, text),
+            content_type="application/json",
+        )
+        answer.force_close()
+        return answer
+
+    def late(self) -> None:
+        """The head did not come in time: say so, and close."""
+        self.server.reading_heads.discard(self)
+        if not self.busy:
+            self.refuse(408, "the request's head did not arrive in time")
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer without aiohttp, which knows no request here or repeats a version of HTTP that
+        nobody speaks, and close."""
+        if self.transport is not None:
+            body = self.server.error_body(status, message)
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (status, HTTPStatus(status).phrase.encode(), len(body), body)
+            )
+            self.force_close()
+
+    def abort(self) -> None:
+        """Cut, so that the client sees that its answer is not whole."""
+        if self.transport is not None:
+            self.transport.abort()
+        self.force_close()
+
+
+class Server(web.Server):
+    """Makes `ClientConnection`s and watches over them.
+
+    `head_timeout` and `stall_timeout` are seconds; `error_body(status, message)` gives the body of
+    an answer to what is no request yet; `malformed(status, error)` is told of each such answer.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        error_body: ErrorBody,
+        malformed: Callable[[int, BaseException | None], None],
+        head_timeout: float = 10.0,
+        stall_timeout: float = 60.0,
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self.error_body = error_body
+        self.malformed = malformed
+        self.head_timeout = head_timeout
+        self.stall_timeout = stall_timeout
+        self.reading_heads: set[ClientConnection] = set()
+        self.stalled: set[ClientConnection] = set()
+        self.unread: set[ClientConnection] = set()
+
+    def __call__(self) -> RequestHandler:
+        return ClientConnection(
+            self,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_CONNECTION,
+            max_line_size=MAX_HEAD_LINE,
+            max_field_size=MAX_HEAD_LINE,
+            max_headers=MAX_HEADERS,
+            lingering_time=LINGER,
+            auto_decompress=False,
+            access_log=None,
+        )
+
+    def forget(self, connection: ClientConnection) -> None:
+        self.reading_heads.discard(connection)
+        self.stalled.discard(connection)
+        self.unread.discard(connection)
+
+    def sweep(self, now: float) -> None:
+        """End connections whose head or whose reader is too slow; `now` is the loop's time."""
+        for connection in [*self.reading_heads]:
+            if now - connection.head_since > self.head_timeout:
+                connection.late()
+        for connection in [*self.stalled]:
+            if now - connection.stalled_since > self.stall_timeout:
+                connection.abort()
+
+    def watch_unread(self, connection: ClientConnection) -> None:
+        """A connection that is not being read does not notice that its client has gone."""
+        if not self.unread:
+            asyncio.get_running_loop().call_later(GONE_SWEEP, self._sweep_unread)
+        self.unread.add(connection)
+
+    def _sweep_unread(self) -> None:
+        """A connection that is not being read does not notice that its client has gone: ask the
+        kernel.
+        """
+        poll = select.poll()
+        asked: dict[int, ClientConnection] = {}
+        for connection in [*self.unread]:
+            transport = connection.transport
+            if transport is None or transport.is_closing() or transport.is_reading():
+                self.unread.discard(connection)
+                continue
+            number = transport.get_extra_info("socket").fileno()
+            asked[number] = connection
+            poll.register(number, select.POLLRDHUP)
+        for number, event in poll.poll(0) if asked else ():
+            if event & (select.POLLRDHUP | select.POLLHUP | select.POLLERR):
+                self.unread.discard(asked[number])
+                asked[number].abort()
+        if self.unread:
+            asyncio.get_running_loop().call_later(GONE_SWEEP, self._sweep_unread)
+
+    def close_idle(self) -> None:
+        """Close connections on which no request is under way."""
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection) and not connection.busy:
+                connection.force_close()
+
+
+class Sent(web.StreamResponse):
+    """What a handler returns when it has already written the answer itself."""
+
+    def __init__(self, *, keep: bool) -> None:
+        super().__init__()
+        self._keep = keep
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._keep
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+def check_parser() -> None:
+    """aiohttp's parser in Python has let requests be smuggled: only the C one will do."""
+    if aiohttp.http_parser.HttpRequestParser is aiohttp.http_parser.HttpRequestParserPy:
+        raise RuntimeError(
+            "aiohttp was installed without its C parser (or AIOHTTP_NO_EXTENSIONS is set)"
+        )

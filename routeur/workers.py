@@ -1,0 +1,132 @@
+"""N processes under one parent: they share the port, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from routeur.bus import LINE
+
+FD = "ROUTEUR_WORKER_FD"  # tells a worker which descriptor leads to its parent
+LISTEN_FD = "ROUTEUR_LISTEN_FD"  # and which one to listen on, where the port cannot be shared
+TOO_SOON = 5.0  # seconds: a worker that dies younger than this did not start well
+GIVE_UP = 3  # such deaths in a row
+
+
+@dataclass
+class Worker:
+    """One process."""
+
+    number: int
+    process: asyncio.subprocess.Process
+    writer: asyncio.StreamWriter
+    born: float
+
+
+class Parent:
+    """Starts workers, replaces dead ones, passes on signals and what they ask each other."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        count: int,
+        say: Callable[[str, str], None],
+        listen: socket.socket | None = None,
+    ) -> None:
+        self._arguments = arguments
+        self._count = count
+        self._say = say
+        self._listen = listen
+        self._workers: dict[int, Worker] = {}
+        self._numbers = itertools.count(1)
+        self._stopping = False
+        self._failures = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Until a signal ends it; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        for _ in range(self._count):
+            await self._start()
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        return 1 if self._failures >= GIVE_UP else 0
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, FD: str(theirs.fileno())}
+        passed = [theirs.fileno()]
+        if self._listen is not None:
+            environment[LISTEN_FD] = str(self._listen.fileno())
+            passed.append(self._listen.fileno())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "routeur",
+            *self._arguments,
+            env=environment,
+            pass_fds=passed,
+            start_new_session=True,  # Ctrl-C reaches the parent, which drains them
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE)
+        worker = Worker(next(self._numbers), process, writer, time.monotonic())
+        self._workers[worker.number] = worker
+        for task in (self._watch(worker), self._hear(worker, reader)):
+            running = asyncio.create_task(task)
+            self._tasks.add(running)
+            running.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, worker: Worker) -> None:
+        """Wait for a worker's end, and replace it."""
+        status = await worker.process.wait()
+        del self._workers[worker.number]
+        worker.writer.close()
+        if self._stopping:
+            return
+        self._say("error", f"worker {worker.process.pid} ended with status {status}")
+        young = time.monotonic() - worker.born < TOO_SOON
+        self._failures = self._failures + 1 if young else 0
+        if self._failures >= GIVE_UP:
+            self._say("error", "workers do not start: giving up")
+            self._stop()
+        else:
+            await self._start()
+
+    async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
+        """Pass on what a worker asks the others, and what they answer."""
+        while line := await reader.readline():
+            message = orjson.loads(line)
+            if "ask" in message:
+                others = [each for each in self._workers.values() if each is not worker]
+                _send(worker, {"n": message["n"], "expect": len(others)})
+                for other in others:
+                    _send(other, {"from": worker.number, **message})
+            elif asker := self._workers.get(message["to"]):
+                _send(asker, message)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            worker.process.send_signal(number)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._pass_on(signal.SIGTERM)
+
+
+def _send(worker: Worker, message: dict[str, Any]) -> None:
+    if not worker.writer.is_closing():
+        worker.writer.write(orjson.dumps(message) + b"\n")

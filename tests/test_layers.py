@@ -1,0 +1,99 @@
+"""Who may import whom: to the right only, in the order of the list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import routeur
+
+# The outermost first: a module imports those after it. Modules of one line belong together.
+ORDER = """
+    __main__
+    app explain workers bus watch
+    admin models health config config_rules config_providers presets yamlfile
+    proxy answers server log traces metrics measure
+    facts multipart body
+    rules matching auto
+    call keys
+    endpoint local pool relay upstream
+    credentials providers usage
+    headers errors
+    dialects
+    __init__
+""".split()
+
+HOME = Path(routeur.__file__).parent
+FILES = sorted(HOME.rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    """`rules` for rules.py, `dialects` for all of dialects/."""
+    return path.relative_to(HOME).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """What a file imports of routeur when it runs (for types alone it may look anywhere)."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole module: from routeur.x import y"
+            names = [alias.name for alias in node.names]
+            plain = node.module == "routeur"
+            found |= {f"routeur.{name}" for name in names} if plain else {str(node.module)}
+    return {name.split(".")[1] for name in found if name.startswith("routeur.")}
+
+
+@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(HOME)))
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_imports_go_to_the_right(path: Path) -> None:
+    name = module(path)
+    assert name in ORDER, f"routeur/{name} is new: give it a place in ORDER"
+    known = imports(ast.parse(path.read_text())) & set(ORDER)
+    left = {other for other in known if ORDER.index(other) <= ORDER.index(name)}
+
+    assert left <= ({name} if name == "dialects" else set())
+
+
+def test_imports_stand_at_the_top(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    everywhere = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    inner = [node.lineno for node in everywhere if node not in tree.body]
+    allowed = [  # for types alone, or of what need not be installed
+        node.lineno
+        for block in tree.body
+        if isinstance(block, ast.Try)
+        or (isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING")
+        for node in block.body
+    ]
+
+    assert [line for line in inner if line not in allowed] == []
+
+
+def test_dialects_know_nothing_of_the_rest() -> None:
+    for path in FILES:
+        if module(path) == "dialects":
+            assert imports(ast.parse(path.read_text())) <= {"dialects"}, path
+
+
+def test_only_the_outermost_know_the_configuration() -> None:
+    users = {module(path) for path in FILES if "config" in imports(ast.parse(path.read_text()))}
+
+    assert users <= {"__main__", "app", "explain"}
+
+
+def test_an_import_is_recognised_however_it_is_written() -> None:
+    for text in (
+        "import routeur.rules",
+        "from routeur import rules",
+        "from routeur.rules import Table",
+        "import routeur.rules as table",
+    ):
+        assert imports(ast.parse(text)) == {"rules"}
