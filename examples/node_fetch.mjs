@@ -1,4 +1,4 @@
-// A streamed chat with plain fetch, Node 20 or newer: node node_fetch.mjs
+// A streamed chat with plain fetch, Node 18 or newer: node node_fetch.mjs
 
 const url = process.env.ROUTEUR_URL ?? "http://127.0.0.1:8080";
 
