@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routeur.config_providers import Found, read_providers, read_timeouts, secret
+from routeur.config_providers import Found, key_of, read_providers, read_timeouts, secret
 from routeur.config_rules import STRATEGIES, read_aliases, read_rules, read_targets, shadows
 from routeur.errors import ConfigError
 from routeur.presets import from_environment
@@ -49,19 +49,19 @@ NOT_YET = (
     "providers.*.commit",
     "providers.*.credentials.*.rpm",
     "providers.*.credentials.*.tpm",
+    "providers.*.credentials.*.weight",
     "providers.*.keepalive",
     "providers.*.rpm",
     "providers.*.speak",
     "providers.*.tpm",
     "providers.*.usage",
+    "providers.*.weight",
     "providers.*.websocket",
     "responses",
     "retries.budget",
     "rules.*.commit",
     "rules.*.hedge",
     "rules.*.keepalive",
-    "rules.*.retries",
-    "rules.*.sort",
     "rules.*.strategy",
     "store",
     "traces",
@@ -216,6 +216,10 @@ def parse(text: str, file: str | None, environ: Mapping[str, str]) -> Config:
 def problems(server: Server, auth: Auth, store: str) -> list[tuple[str, str]]:
     """What must not go together, as (setting, why): also after `--host` and `--workers`."""
     found = []
+    if not 0 <= server.port <= 65535:
+        found.append(("server.port", f"expected 0 to 65535, not {server.port}"))
+    if server.workers < 1:
+        found.append(("server.workers", f"expected 1 or more, not {server.workers}"))
     if server.workers > 1 and store == "memory:":
         found.append(("store", "several workers cannot share memory:; expected sqlite: or redis:"))
     if loopback(server.host):
@@ -319,7 +323,10 @@ def _key(given: Section, name: str) -> Secret | None:
         return given.get(name, secret, None)
     given.at(name)
     value = given.file.environ.get(_VARIABLES[name])
-    return Secret(value.strip()) if value else None
+    try:
+        return key_of(value) if value else None
+    except Wrong as wrong:
+        raise ConfigError([f"{_VARIABLES[name]}: {wrong}"]) from None
 
 
 def _auto(top: Section, found: Found) -> Auto:

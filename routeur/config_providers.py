@@ -201,6 +201,8 @@ def _settings(
         keepalive=section.get("keepalive", some_seconds, None),
         api_version=section.get("api_version", text, None),
         data_url_files=row.data_url_files,
+        catalogued=section.at("models") is None and bool(row.models),
+        default=row.default,
         tls=_tls(section),
         proxy=section.get("proxy", _proxy, None),
     )
@@ -230,12 +232,16 @@ def _credentials(
     """The credentials that can be used, and what the others wait for."""
     environ = section.file.environ
     key = preset.key(environ)
+    try:
+        given = key_of(key) if key else None
+    except Wrong as wrong:
+        return (), f"the variable {one_of(preset.keys())}: {wrong}"
     account = _account(
         section,
         _Account(
             base_url=preset.address(environ),
             url_waits=preset.missing(environ),
-            key=Secret(key.strip()) if key else None,
+            key=given,
             key_waits=() if key or not preset.env else (one_of(preset.keys()),),
         ),
     )
@@ -320,7 +326,12 @@ def _credential_name(value: Value) -> str:
 
 def secret(value: Value) -> Secret:
     """A key that fits into a header."""
-    key = text(value).strip()
+    return key_of(text(value))
+
+
+def key_of(given: str) -> Secret:
+    """The same from elsewhere, as from the environment; raises Wrong."""
+    key = given.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise Wrong("expected a key of printable ASCII without spaces")
     return Secret(key)
@@ -340,8 +351,14 @@ def base_url(value: Value) -> str:
 
 
 def _proxy(value: Value) -> str:
+    """`environment`, or the address of a proxy that is spoken to in plain HTTP."""
     url = text(value)
-    if problem := _url_problem(url):
+    if url == "environment":
+        return url
+    problem = _url_problem(url)
+    if not problem and not url.startswith("http://"):
+        problem = "such as http://HOST:PORT, or the word environment"
+    if problem:
         raise Wrong(f"expected a URL {problem}")
     return url
 

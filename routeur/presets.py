@@ -27,6 +27,7 @@ class Preset(msgspec.Struct, frozen=True):
     responses: bool
     models: tuple[str, ...]
     data_url_files: bool = False
+    default: str | None = None
 
     def key(self, environ: Mapping[str, str]) -> str | None:
         """The key of the first alternative whose key is set."""

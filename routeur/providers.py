@@ -101,6 +101,8 @@ class Provider:
     keepalive: float | None = None
     api_version: str | None = None
     data_url_files: bool = False
+    catalogued: bool = False  # its models are the catalogue's, not the configuration's
+    default: str | None = None  # which of them `auto` takes where nothing else is said
     tls: Tls | None = None
     proxy: str | None = None
 

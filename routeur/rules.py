@@ -326,12 +326,15 @@ class Table:
                 self._loose.append(row)
 
     def _every_model(self, pins: Sequence[str] = ()) -> tuple[Target, ...]:
-        """All that is listed literally; `echo` counts where it is alone, or asked for."""
+        """All that the configuration lists literally; of a catalogue's models one is enough.
+
+        `echo` counts where it is alone, or asked for.
+        """
         return tuple(
             Target(name, model)
             for name, provider in self.providers.items()
             if (name in pins if pins else provider.dialect != "echo" or self._only_echo)
-            for model in provider.models
+            for model in _for_auto(provider)
         )
 
     def _candidates(self, targets: Iterable[Target]) -> Candidates:
@@ -360,6 +363,12 @@ def explain(
             },
         }
     }
+
+
+def _for_auto(provider: Provider) -> Iterable[str]:
+    if not provider.catalogued:
+        return provider.models
+    return [provider.default] if provider.default else []
 
 
 def _serves(row: Row, pins: tuple[str, ...]) -> bool:

@@ -283,9 +283,9 @@ def test_the_contracts_example():
         *(
             f"r.yaml:{place} is understood but has no effect yet"
             for place in (
+                "14: providers.azure.credentials[0].weight",
                 "14: providers.azure.credentials[0].rpm",
                 "14: providers.azure.credentials[0].tpm",
-                "32: rules[2].sort",
             )
         ),
     )

@@ -90,6 +90,27 @@ RESPONSES = frozenset("azure fireworks-ai groq huggingface openrouter vercel xai
 DATA_URL_FILES = frozenset(["openai"])
 
 
+# What `auto` asks of a vendor as long as nobody has said which models it may choose from: the one
+# that the vendor itself recommends to begin with.
+DEFAULTS = {
+    "anthropic": "claude-sonnet-5",
+    "cerebras": "gpt-oss-120b",
+    "cohere": "command-a-plus-05-2026",
+    "deepseek": "deepseek-v4-flash",
+    "google": "gemini-3.5-flash",
+    "groq": "llama-3.3-70b-versatile",
+    "minimax": "MiniMax-M3",
+    "mistral": "mistral-medium-latest",
+    "moonshotai": "kimi-k2.6",
+    "openai": "gpt-5.4-mini",
+    "openrouter": "anthropic/claude-sonnet-5",
+    "perplexity": "sonar",
+    "togetherai": "openai/gpt-oss-120b",
+    "xai": "grok-4.3",
+    "zai": "glm-5.2",
+}
+
+
 # Of a request they mean the rule table, not a model.
 OUR_NAMES = frozenset(["auto"])
 
@@ -107,6 +128,9 @@ def preset(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     }
     if name in DATA_URL_FILES:
         made["data_url_files"] = True
+    if name in DEFAULTS:
+        assert DEFAULTS[name] in entry["models"], name
+        made["default"] = DEFAULTS[name]
     made["models"] = sorted(entry["models"].keys() - OUR_NAMES)
     return made
 
