@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 from routeur import __version__, explain, workers
 from routeur.app import Router
-from routeur.bus import Bus
+from routeur.bus import RELOAD, Bus
 from routeur.config import Config, load, problems
 from routeur.errors import ConfigError, RouteurError
 from routeur.log import Log, quiet_aiohttp
@@ -82,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the server (the default)")
     _add_file(serve)
     serve.add_argument("--host", help="address to listen on, or unix:/PATH (server.host)")
-    serve.add_argument("--port", type=int, help="TCP port (server.port)")
-    serve.add_argument("--workers", type=int, help="number of processes (server.workers)")
+    serve.add_argument("--port", type=_port, help="TCP port (server.port)")
+    serve.add_argument("--workers", type=_count, help="number of processes (server.workers)")
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser("check", help="print everything that is wrong with a configuration")
@@ -105,6 +106,18 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--json", action="store_true", help="print what Routeur-Dry-Run answers")
     why.set_defaults(run=_explain)
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text!r}")
+    return int(text)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -168,19 +181,16 @@ async def _parent(config: Config) -> int:
     """The parent of several workers, which share the port."""
     log = Log(sys.stderr, config.log.level, config.log.format)
     host, port = config.server.host, config.server.port
-    arguments = sys.argv[1:]
-    held: socket.socket | None = None
+    arguments = _with_command(sys.argv[1:])
     listen: socket.socket | None = None
-    if host.startswith("unix:"):
-        listen = held = socket.socket(socket.AF_UNIX)
-        with suppress(OSError):
-            os.unlink(host[5:])
-        listen.bind(host[5:])
-    else:
-        held = socket.create_server((host, port), reuse_port=True) if not port else None
-        if held is not None:
-            arguments = [*_with_command(arguments), "--port", str(held.getsockname()[1])]
-            held.close()
+    try:
+        if host.startswith("unix:"):
+            held = listen = _bind_unix(host[5:])
+        else:
+            held = _reserve(host, port)
+            arguments += ["--port", str(held.getsockname()[1])]
+    except OSError as error:
+        raise _cannot_listen(config, error) from None
     parent = workers.Parent(
         arguments,
         config.server.workers,
@@ -191,9 +201,42 @@ async def _parent(config: Config) -> int:
         return await parent.run()
     finally:
         log.close()
+        held.close()
         if listen is not None:
-            listen.close()
-            os.unlink(host[5:])
+            with suppress(FileNotFoundError):
+                os.unlink(host[5:])
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """A socket for workers to listen on; one that somebody left behind is replaced."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(path)
+    return made
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """Keep a port for workers that share it: bound, but not listening, so that nobody is sent here.
+
+    The first try, without sharing, is to notice whoever else listens there.
+    """
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(address)
+    held = socket.socket(family, kind)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(address)
+    return held
+
+
+def _cannot_listen(config: Config, error: OSError) -> OSError:
+    host = config.server.host
+    where = host if host.startswith("unix:") else f"{host}:{config.server.port}"
+    return OSError(f"cannot listen on {where}: {error.strerror or error}")
 
 
 async def _worker(config: Config, path: Path | None, options: argparse.Namespace) -> int:
@@ -214,13 +257,15 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
             log.event("error", "reload", "the file is invalid: the old one stays in force")
             for finding in error.findings:
                 log.event("error", "reload", finding)
+        except OSError as error:  # a certificate's file, say
+            log.event("error", "reload", f"the old configuration stays in force: {error}")
         else:
             for notice in fresh.notices:
                 log.event("info", "notice", notice)
             log.event("info", "reload", "the new configuration is in force")
 
     loop.add_signal_handler(signal.SIGHUP, read_again)
-    await _listen(router, config, stop)
+    await _listen(router, config, stop, read_again)
     watch = Watch(path, read_again) if path is not None else None
     _announce(router, log)
     _settle_memory()
@@ -236,24 +281,30 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     return 0
 
 
-async def _listen(router: Router, config: Config, stop: asyncio.Event) -> None:
+async def _listen(
+    router: Router, config: Config, stop: asyncio.Event, read_again: Callable[[], None]
+) -> None:
     fd = os.environ.get(workers.FD)
     listen = os.environ.get(workers.LISTEN_FD)
     taken = socket.socket(fileno=int(listen)) if listen else None
     try:
         await router.start(taken, share=fd is not None)
     except OSError as error:
-        where = f"{config.server.host}:{config.server.port}"
-        raise OSError(f"cannot listen on {where}: {error.strerror or error}") from None
+        raise _cannot_listen(config, error) from None
     if fd is not None:
-        router.bus = Bus(int(fd), router.tell, stop.set)
+        tell = router.tell
+        router.bus = Bus(int(fd), lambda q: read_again() if q == RELOAD else tell(q), stop.set)
         await router.bus.start()
 
 
 def _announce(router: Router, log: Log) -> None:
     config = router.config
+    waiting = [notice.split()[1] for notice in config.notices if notice.startswith("provider ")]
     for notice in config.notices:
-        log.event("info", "notice", notice)
+        if not notice.startswith("provider "):
+            log.event("info", "notice", notice)
+    if waiting:
+        log.event("info", "notice", f"off: {', '.join(waiting)} (routeur check says why)")
     place = config.server.host
     if not place.startswith("unix:"):
         host = f"[{place}]" if ":" in place else place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from functools import lru_cache
@@ -14,7 +15,7 @@ from routeur.call import Attempt, Call
 from routeur.dialects import FAMILIES
 from routeur.errors import RouteurError, UpstreamError
 from routeur.headers import sane_id, value
-from routeur.relay import Tap
+from routeur.relay import Splice
 from routeur.upstream import CHUNKED, UNTIL_CLOSE, Head
 
 OUR_CREDENTIAL = frozenset(
@@ -26,62 +27,63 @@ class Refused(UpstreamError):
     """An answer whose status justifies asking the next target."""
 
 
-class Reply:
-    """Turns a provider's head into the client's, or refuses it.
+class Reply(Splice):
+    """A copied answer: turns the provider's head into the client's, or refuses it.
 
-    `refuse` are the statuses that are not passed on because another target may do better; `content`
-    matches the first content of a stream in the route's format.
+    `refuse` are the statuses that are not passed on because another target may do better;
+    `content` matches the first content of a stream in the route's format. `keep` says whether the
+    client's connection stays open afterwards.
     """
 
-    __slots__ = ("_attempt", "_call", "_content", "_refuse", "_request", "_tap", "keep", "sse")
+    attempt: Attempt
+    refuse: frozenset[int] = frozenset()
+    content: re.Pattern[bytes] | None = None
 
     def __init__(
         self,
-        call: Call,
-        attempt: Attempt,
+        transport: asyncio.Transport,
+        done: asyncio.Future[None],
         request: web.BaseRequest,
-        tap: Tap,
-        *,
-        refuse: frozenset[int],
-        content: re.Pattern[bytes] | None,
+        call: Call,
     ) -> None:
-        self._call = call
-        self._attempt = attempt
+        self.write = transport.write
+        self.done = done
+        self.pieces = []
         self._request = request
-        self._tap = tap
-        self._refuse = refuse
-        self._content = content
-        self.keep = request.keep_alive and request.version == HttpVersion11
-        self.sse = False
+        self._call = call
+        modern = request.version == HttpVersion11
+        self.decoded = not modern  # HTTP/1.0 knows no chunks
+        self.keep = modern and request.keep_alive
 
     def head(self, head: Head) -> bytes:
         """The head to write to the client; raises UpstreamError (Refused) to pass nothing on."""
         call, status = self._call, head.status
-        self._attempt.status = status
+        self.attempt.status = status
         call.first_byte = now = time.perf_counter()
-        check(status, self._refuse)
+        if status >= 300:
+            check(status, self.refuse)
         call.status = status
         if not call.request_id:
             call.request_id = sane_id(head.request_id.decode("latin-1")) or call.id
-        parts = [b"HTTP/1.1" + head.line[8:], *head.passed, *about(call)]
-        parts.append(
-            b"Server-Timing: routeur;dur=%.2f, upstream;dur=%.2f"
-            % ((call.sent - call.started) * 1e3, (now - call.sent) * 1e3)
-        )
         # A body that is still being read must not be taken for the next request.
-        if not self._request.content.is_eof() or head.length == UNTIL_CLOSE:
+        if head.length == UNTIL_CLOSE or not self._request.content.is_eof():
             self.keep = False
-        if not self.keep:
-            parts.append(b"Connection: close")
-        if head.length_line and not status == 204:
-            parts.append(head.length_line)
-        elif head.length == CHUNKED and not self._tap.decoded:
-            parts.append(b"Transfer-Encoding: chunked")
-        parts.append(b"\r\n")
-        self.sse = head.content_type.startswith(b"text/event-stream")
-        content = self._content if self.sse else None
-        self._tap.expect(content, head.content_type, head.content_encoding)
-        return b"\r\n".join(parts)
+        framing = b"" if self.keep else b"Connection: close\r\n"
+        if head.length == CHUNKED and not self.decoded:
+            framing += b"Transfer-Encoding: chunked\r\n"
+        event_stream = head.content_type.startswith(b"text/event-stream")
+        self.expect(
+            self.content if event_stream else None, head.content_type, head.content_encoding
+        )
+        self.started = True
+        return b"HTTP/1.1%b%b%bServer-Timing: routeur;dur=%.2f, upstream;dur=%.2f\r\n%b\r\n" % (
+            head.line[8:],
+            head.passed,
+            about(call),
+            (call.sent - call.started) * 1e3,
+            (now - call.sent) * 1e3,
+            framing,
+        )
 
 
 def check(status: int, refuse: frozenset[int]) -> None:
@@ -97,13 +99,13 @@ def check(status: int, refuse: frozenset[int]) -> None:
         raise Refused(f"the provider answered {status}")
 
 
-def about(call: Call) -> tuple[bytes, ...]:
+def about(call: Call) -> bytes:
     """The header lines that every inference answer gets, as far as they are known."""
     attempts = call.attempts
-    return (
-        b"X-Request-Id: %b" % (call.request_id or call.id).encode(),
-        b"X-Routeur-Trace-Id: %b" % call.id.encode(),
-        *_about_route(
+    return b"X-Request-Id: %b\r\nX-Routeur-Trace-Id: %b\r\n%b" % (
+        (call.request_id or call.id).encode(),
+        call.id.encode(),
+        _about_route(
             call.provider,
             call.model,
             call.reason,
@@ -116,7 +118,7 @@ def about(call: Call) -> tuple[bytes, ...]:
 @lru_cache(maxsize=4096)
 def _about_route(
     provider: str | None, model: str | None, reason: str | None, attempts: int, status: int
-) -> tuple[bytes, ...]:
+) -> bytes:
     known = {
         b"Provider": provider,
         b"Model": model,
@@ -124,18 +126,26 @@ def _about_route(
         b"Attempts": attempts and str(attempts),
         b"Status": status and str(status),
     }
-    return tuple(b"X-Routeur-Trace-%b: %b" % (k, value(v)) for k, v in known.items() if v)
+    return b"".join(b"X-Routeur-Trace-%b: %b\r\n" % (k, value(v)) for k, v in known.items() if v)
+
+
+def plain(status: int, body: bytes, kind: str = "application/json") -> web.Response:
+    """An answer of routeur's own; without a word about what it is made of."""
+    return web.Response(
+        status=status, body=body, headers={"Content-Type": kind, "Server": "routeur"}
+    )
 
 
 def own(call: Call, status: int, body: bytes) -> web.Response:
     """An answer of routeur's own to an inference request."""
-    answer = web.Response(status=status, body=body, content_type="application/json")
+    answer = plain(status, body)
     return _with_headers(answer, call)
 
 
 def _with_headers(answer: web.Response, call: Call) -> web.Response:
-    for line in about(call):
-        name, _, text = line.decode("latin-1").partition(": ")
+    call.request_id = call.request_id or call.id
+    for line in about(call).decode("latin-1").splitlines():
+        name, _, text = line.partition(": ")
         answer.headers[name] = text
     now = time.perf_counter()
     timing = f"routeur;dur={((call.sent or now) - call.started) * 1e3:.2f}"
@@ -152,9 +162,10 @@ def traced(call: Call, head: Head, body: bytes) -> web.Response:
         comma = b"" if stripped[1:-1].isspace() or len(stripped) == 2 else b","
         body = stripped[:-1] + comma + b'"routeur":' + json(_block(call)) + b"}"
     answer = web.Response(status=head.status, body=body)
-    for line in head.passed:
-        name, _, text = line.decode("latin-1").partition(":")
-        answer.headers.add(name, text.strip())
+    for line in head.passed.decode("latin-1").split("\r\n")[1:-1]:
+        name, _, text = line.partition(":")
+        if name.lower() != "content-length":
+            answer.headers.add(name, text.strip())
     return _with_headers(answer, call)
 
 
@@ -186,7 +197,7 @@ def refusal(
     if call is not None:
         answer = own(call, error.status, body)
     else:
-        answer = web.Response(status=error.status, body=body, content_type="application/json")
+        answer = plain(error.status, body)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if not request.content.is_eof() or "Upgrade" in request.headers or request.method == "CONNECT":

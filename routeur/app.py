@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,7 @@ from routeur.dialects.base import Route
 from routeur.endpoint import Endpoints
 from routeur.errors import ClientError, Forbidden, NotFound, RouteurError, did_you_mean
 from routeur.facts import Facts
+from routeur.headers import Inbound
 from routeur.health import PAGE_POLICY, Rates
 from routeur.keys import Caller, Keys
 from routeur.log import Log
@@ -34,13 +35,15 @@ from routeur.pool import SWEEP, Pool
 from routeur.providers import Provider
 from routeur.proxy import Proxy, Routing
 from routeur.rules import Table
-from routeur.server import ClientConnection, Sent, Server, check_parser
+from routeur.server import CLOSED, ClientConnection, Server, check_parser
 from routeur.traces import Traces
 
 Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 BACKLOG = 4096
+AT_ONCE = 256  # calls that are counted together; after a quarter of a second all are
 LISTS = ("/v1/models", "/v1beta/models", "/models")
+SPOKEN = (HttpVersion11, HttpVersion10)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 ANY = Route("*", "*", body="any", creates=False)
 
@@ -53,6 +56,7 @@ class Router:
         self.config = config
         self.log = log or Log(sys.stderr, config.log.level, config.log.format)
         self.traces = Traces()
+        self._over: list[Call] = []
         self.rates = Rates(config.providers)
         self.started = time.monotonic()
         self.ready = False
@@ -120,6 +124,7 @@ class Router:
         if self._timer is not None:
             self._timer.cancel()
         self.metrics.stop()
+        self._count()
         if self.bus is not None:
             self.bus.close()
         if self.config.server.host.startswith("unix:"):
@@ -156,6 +161,7 @@ class Router:
         """Every quarter of a second: deadlines."""
         loop = asyncio.get_running_loop()
         self.server.sweep(loop.time())
+        self._count()
         current = {id(e.pool) for es in self.proxy.routing.endpoints.values() for e in es}
         for pool in [*self._pools]:
             pool.sweep(SWEEP)
@@ -174,52 +180,75 @@ class Router:
         connection = request.protocol
         assert isinstance(connection, ClientConnection)
         connection.request_begins()
-        path = request.raw_path.partition("?")[0]
         try:
-            if request.version not in (HttpVersion10, HttpVersion11):
+            if request.version not in SPOKEN:
                 connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-                return Sent(keep=False)
-            return await self._lead(request)
+                return CLOSED
+            inbound = connection.inbound
+            if inbound is None or inbound.fields != request.raw_headers:
+                inbound = connection.inbound = Inbound(request.raw_headers)
+            path, _, query = request.raw_path.partition("?")
+            found = match(request.method, path)
+            if found is None:
+                return await self._elsewhere(request, inbound, path, query)
+            caller = self._caller(inbound, query)
+            return await self._serve(request, inbound, caller, *found, path, query)
         except RouteurError as error:
-            return answers.refusal(request, _family(request, path), error, None)
+            return answers.refusal(request, _family(request), error, None)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             self._bug(error)
-            return answers.refusal(
-                request, _family(request, path), RouteurError("internal error"), None
-            )
+            hidden = RouteurError("internal error")
+            return answers.refusal(request, _family(request), hidden, None)
         finally:
             connection.request_ends()
 
-    async def _lead(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = request.raw_path
-        if not target.startswith("/"):
-            raise ClientError(
-                "the request target must be a path: absolute URLs are for forward proxies"
-            )
-        path, _, query = target.partition("?")
+    def _caller(self, inbound: Inbound, query: str) -> Caller:
+        """Who is calling: the one place where keys are checked, for every path."""
+        if self.keys.open and not self.config.server.host.startswith("unix:"):
+            keys.require_local(inbound.word(b"host") or "", inbound.word(b"origin"))
+        return self.keys.identify(keys.presented(inbound.keys, query))
+
+    def _serve(
+        self,
+        request: web.BaseRequest,
+        inbound: Inbound,
+        caller: Caller,
+        family: str,
+        route: Route,
+        path: str,
+        query: str,
+        owner: Provider | None = None,
+    ) -> Coroutine[Any, Any, web.StreamResponse]:
+        """An inference request: from here on it is a call, with a trace."""
+        if not caller.infers:
+            raise Forbidden("this key manages: it cannot be used for inference")
+        call = Call(request.method, request.raw_path.partition("?")[0], family, caller.name)
+        self.metrics.started()
+        query = keys.without_key(query)
+        limit = self.config.server.max_body
+        facts = Facts(request, inbound, family, route, path, query, caller.name, limit)
+        return self.proxy.serve(facts, call, owner)
+
+    async def _elsewhere(
+        self, request: web.BaseRequest, inbound: Inbound, path: str, query: str
+    ) -> web.StreamResponse:
+        """Whatever is not a path of a dialect: our own pages, raw paths, and mistakes."""
         method = request.method
+        if not path.startswith("/"):
+            raise ClientError("the request target must be a path: absolute URLs are for proxies")
         if method not in METHODS:
             raise _wrong_method(method, METHODS)
         page = self._pages.get(path)
         if page is not None:
-            if method not in ("GET", "HEAD"):
-                raise _wrong_method(method, ("GET", "HEAD"))
+            _only_get(request)
             return await page(request)
-        headers = request.headers
-        if self.keys.open:
-            self._require_local(request)
-        caller = self.keys.identify(keys.presented(headers, query))
-        query = keys.without_key(query)
-        if method == "GET" and headers.get("Upgrade", "").lower() == "websocket":
+        caller = self._caller(inbound, query)
+        if (inbound.word(b"upgrade") or "").lower() == "websocket":
             raise ClientError(
                 "WebSocket is not served here yet: use HTTP", status=426, code="upgrade_required"
             )
-        found = match(method, path)
-        if found is not None:
-            family, route = found
-            return await self._serve(request, caller, family, route, path, query)
         known = methods(path)
         if known:
             raise _wrong_method(method, known)
@@ -229,58 +258,17 @@ class Router:
         first, _, rest = path[1:].partition("/")
         provider = self.proxy.routing.table.serve(first)
         if provider is not None:
-            return await self._raw(request, caller, provider, "/" + rest, query)
+            family, route, rest = _raw(request, provider, "/" + rest)
+            return await self._serve(request, inbound, caller, family, route, rest, query, provider)
         if path.startswith(("/v1/", "/v1beta/", "/upload/")):
-            family = _family(request, path)
-            return await self._serve(request, caller, family, ANY, path, query)
+            family = _family(request)
+            return await self._serve(request, inbound, caller, family, ANY, path, query)
         if first in self.config.off:
             raise NotFound(
                 f'provider "{first}" is off: {self.config.off[first]}', code="provider_not_found"
             )
         hint = did_you_mean(first, self.config.providers)
         raise NotFound(f"nothing is served at this path{hint}")
-
-    async def _serve(
-        self,
-        request: web.BaseRequest,
-        caller: Caller,
-        family: str,
-        route: Route,
-        path: str,
-        query: str,
-        owner: Provider | None = None,
-    ) -> web.StreamResponse:
-        """An inference request: from here on it is a call, with a trace."""
-        if not caller.infers:
-            raise Forbidden("this key manages: it cannot be used for inference")
-        call = Call(method=request.method, path=request.raw_path.partition("?")[0], dialect=family)
-        call.key = caller.name
-        self.metrics.started()
-        limit = self.config.server.max_body
-        facts = Facts(request, family, route, path, query, caller.name, limit)
-        return await self.proxy.serve(facts, call, owner)
-
-    async def _raw(
-        self,
-        request: web.BaseRequest,
-        caller: Caller,
-        provider: Provider,
-        path: str,
-        query: str,
-    ) -> web.StreamResponse:
-        """`/{provider}/{path}`: the provider's own API."""
-        if any(part in ("..", ".") for part in path.lower().replace("%2e", ".").split("/")):
-            raise ClientError("a path with `..` is not passed on")
-        known = match(request.method, path)
-        family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
-        route = ANY
-        if known is not None and known[0] == family:
-            route = replace(ANY, format=known[1].format)
-        return await self._serve(request, caller, family, route, path, query, provider)
-
-    def _require_local(self, request: web.BaseRequest) -> None:
-        if not self.config.server.host.startswith("unix:"):
-            keys.require_local(request.headers)
 
     async def _ours(
         self, request: web.BaseRequest, caller: Caller, path: str, query: str
@@ -297,7 +285,7 @@ class Router:
         return None
 
     def _models(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
-        family = _family(request, path)
+        family = _family(request)
         table = self.proxy.routing.table
         _, _, name = path.partition("/models")
         if len(name) > 1:
@@ -345,39 +333,56 @@ class Router:
         )
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
+        self._count()
         status, shown = health.health(self.config.providers, self.rates)
         return _json(orjson.dumps(shown), status)
 
     async def _health_page(self, request: web.BaseRequest) -> web.Response:
+        self._count()
         status, shown = health.health(self.config.providers, self.rates)
         page = health.page(
             shown, inflight=self.metrics.inflight, uptime=time.monotonic() - self.started
         )
-        policy = {"Content-Security-Policy": PAGE_POLICY}
-        return web.Response(status=status, text=page, content_type="text/html", headers=policy)
+        answer = answers.plain(status, page.encode(), "text/html; charset=utf-8")
+        answer.headers["Content-Security-Policy"] = PAGE_POLICY
+        return answer
 
     async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        self._count()
         shots = [self.metrics.snapshot()]
         if self.bus is not None:
             shots += await self.bus.ask({"metrics": True})
         body, kind = metrics.render(metrics.merge(shots))
-        return web.Response(body=body, headers={"Content-Type": kind})
+        return answers.plain(200, body, kind)
 
     def tell(self, question: Question) -> Any:
         """What another worker wants to know of this one."""
         if "trace" in question:
             return self._shown(question["trace"])
+        self._count()
         return self.metrics.snapshot()
 
     # ---- what happened
 
     def _finished(self, call: Call) -> None:
-        """A call is over: count it, keep its trace, log it. Never fails the call."""
+        """A call is over: keep its trace; it is counted and logged with others."""
+        self.traces.add(call)
+        self.metrics.finished()
+        self._over.append(call)
+        if len(self._over) >= AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        """Count and log the calls that are over: twice as fast for many at once as one by one.
+
+        Whoever shows figures calls this first. Never fails a call.
+        """
+        calls, self._over = self._over, []
         try:
-            self.traces.add(call)
-            self.metrics.finished(call)
-            self.rates.finished(call)
-            self.log.finished(call)
+            self.metrics.count(calls)
+            self.rates.count(calls)
+            for call in calls:
+                self.log.finished(call)
         except Exception as error:
             self._bug(error)
 
@@ -401,8 +406,20 @@ def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
     return known, [c.name for provider in config.providers.values() for c in provider.credentials]
 
 
-def _family(request: web.BaseRequest, path: str) -> str:
+def _raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, Route, str]:
+    """The dialect and route of `/{provider}/{path}`: the provider's own API, as it stands."""
+    if any(part in ("..", ".") for part in path.lower().replace("%2e", ".").split("/")):
+        raise ClientError("a path with `..` is not passed on")
+    known = match(request.method, path)
+    family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
+    if known is not None and known[0] == family:
+        return family, replace(ANY, format=known[1].format), path
+    return family, ANY, path
+
+
+def _family(request: web.BaseRequest) -> str:
     """The dialect of a path; where it is nobody's, what else the request says of it."""
+    path = request.raw_path.partition("?")[0]
     found = match("POST", path)
     if found is not None:
         return found[0]
@@ -427,4 +444,4 @@ def _wrong_method(method: str, known: tuple[str, ...]) -> ClientError:
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=body, content_type="application/json")
+    return answers.plain(status, body)

@@ -6,12 +6,15 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
 Question = dict[str, Any]
 Answer = Callable[[Question], Any]
+
+RELOAD: Question = {"reload": True}  # what the parent asks of a worker, and wants no answer to
 
 PATIENCE = 2.0  # seconds for which an answer is waited for
 LINE = 64 * 1024 * 1024  # bytes of the longest line: the metrics of a busy worker
@@ -55,13 +58,14 @@ class Bus:
         return inquiry.answers
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            message = orjson.loads(line)
-            if "ask" in message:
-                said = self._answer(message["ask"])
-                self._send({"to": message["from"], "n": message["n"], "say": said})
-            elif inquiry := self._open.get(message["n"]):
-                inquiry.take(message)
+        with suppress(ConnectionError):  # the parent was killed before it had read everything
+            while line := await reader.readline():
+                message = orjson.loads(line)
+                if "ask" in message:
+                    said = self._answer(message["ask"])
+                    self._send({"to": message["from"], "n": message["n"], "say": said})
+                elif inquiry := self._open.get(message["n"]):
+                    inquiry.take(message)
         self._lost()
 
     def _send(self, message: dict[str, Any]) -> None:

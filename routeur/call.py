@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
+from typing import Any
 
 from routeur.dialects.base import Usage
 
@@ -14,10 +15,6 @@ CLIENT_GONE = 499  # never sent, only recorded: there is nobody left to read it
 
 _PROCESS = token_hex(6)  # ids are unique among processes by this, within one by counting
 _count = itertools.count(1)
-
-
-def _new_id() -> str:
-    return f"tr_{_PROCESS}{next(_count):010x}"
 
 
 @dataclass(slots=True)
@@ -34,37 +31,50 @@ class Attempt:
     error: str | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Call:
-    """One request's facts. Times are `time.perf_counter()` seconds, `started_at` is Unix time."""
+    """One request's facts; what is `known` of it already are attributes too.
 
-    id: str = field(default_factory=_new_id)
-    started: float = field(default_factory=time.perf_counter)
-    started_at: float = field(default_factory=time.time)
-    method: str = ""
-    path: str = ""
-    dialect: str = ""  # the client's: openai, anthropic, gemini
-    request_id: str = ""
-    key: str | None = None  # who calls, by name; None while routeur is open to all
+    Times are `time.perf_counter()` seconds, `started_at` is Unix time.
+    """
+
+    request_id = ""
     requested_model: str | None = None
-    stream: bool = False
+    stream = False
     provider: str | None = None
     provider_dialect: str | None = None
     credential: str | None = None
     model: str | None = None  # the target's
     reason: str | None = None  # header, vendor, model, rule:NAME, alias:NAME, auto, path
-    attempts: list[Attempt] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    status: int = 0
-    sent: float = 0.0  # when the request had gone to the provider
-    first_byte: float = 0.0
-    first_token: float = 0.0
-    ended: float = 0.0
+    dropped: tuple[str, ...] = ()  # what translation lost
+    status = 0
+    sent = 0.0  # when the request had gone to the provider
+    first_byte = 0.0
+    first_token = 0.0
+    ended = 0.0
     usage: Usage | None = None
-    estimated: bool = False
+    estimated = False
     cost_usd: float | None = None
     error: str | None = None  # what broke, for the log and the trace
     aborted_by: str | None = None  # client, upstream, routeur: who ended it before its end
+
+    def __init__(
+        self,
+        method: str = "",
+        path: str = "",
+        dialect: str = "",
+        key: str | None = None,
+        **known: Any,
+    ) -> None:
+        self.id = f"tr_{_PROCESS}{next(_count):010x}"
+        self.started = time.perf_counter()
+        self.started_at = time.time()
+        self.method = method
+        self.path = path
+        self.dialect = dialect  # the client's: openai, anthropic, gemini
+        self.key = key  # who calls, by name; None while routeur is open to all
+        self.attempts: list[Attempt] = []
+        if known:
+            vars(self).update(known)
 
     def ms(self, moment: float) -> float | None:
         """Milliseconds from the start to this moment, or None when it did not come."""

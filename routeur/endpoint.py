@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.request import getproxies, proxy_bypass
 
-from routeur import headers
 from routeur.credentials import identify
+from routeur.dialects import FIXED_PATHS
+from routeur.headers import Inbound
 from routeur.local import EchoPool
 from routeur.pool import Origin, Pool, ResumingContext, tls_context
 from routeur.providers import Credential, Provider, Tls
+
+NOTHING: frozenset[bytes] = frozenset()
 
 
 class Endpoint:
@@ -18,7 +21,16 @@ class Endpoint:
     Everything that can be is computed here once.
     """
 
-    __slots__ = ("_prefix", "_replaced", "_static", "_whole", "credential", "pool", "provider")
+    __slots__ = (
+        "_addresses",
+        "_prefix",
+        "_replaced",
+        "_static",
+        "_whole",
+        "credential",
+        "pool",
+        "provider",
+    )
 
     def __init__(self, provider: Provider, credential: Credential, pool: Pool) -> None:
         self.provider = provider
@@ -29,10 +41,14 @@ class Endpoint:
         self._replaced = frozenset(name.lower().encode() for name in provider.headers)
         lines = [f"Host: {origin.authority}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in added.items()]
+        if pool.proxy and not origin.secure:
+            lines.append(pool.proxy.introduction)
         self._static = "".join(lines).encode("latin-1")
         self._prefix = origin.path
+        self._addresses: dict[str, str] = {}
         # A proxy for plain HTTP wants to be told the whole address (RFC 9112, 3.2.2).
         self._whole = f"http://{origin.authority}" if pool.proxy and not origin.secure else ""
+        self._addresses = {path: self.address(path) for path in FIXED_PATHS}
 
     def address(self, path: str, query: str = "") -> str:
         """The request target for a path of this provider's API.
@@ -40,34 +56,38 @@ class Endpoint:
         The path is what follows `base_url` in the vendor's own SDK; a last segment of `base_url`
         that the path repeats (`/v1`) counts once.
         """
+        known = self._addresses.get(path)
+        if known is not None and not query:
+            return known
         if self.provider.dialect == "openai" and path.startswith("/v1/"):
             path = path[3:]
         prefix = self._prefix
         last = prefix[prefix.rfind("/") :]
         if last and (path == last or path.startswith(last + "/")):
             path = path[len(last) :]
-        return f"{self._whole}{prefix}{path}{'?' if query else ''}{query}"
+        found = f"{self._whole}{prefix}{path}"
+        return f"{found}?{query}" if query else found
 
     def head(
         self,
         method: str,
         target: str,
-        fields: Iterable[tuple[bytes, bytes]],
+        inbound: Inbound,
         length: int | None,
-        without: frozenset[bytes] = frozenset(),
+        without: frozenset[bytes] = NOTHING,
     ) -> bytes:
         """A request's head.
 
         `length` is the body's size, None for chunks, -1 for no body; `without` names client's
         headers (lower case) that stay behind.
         """
-        without = self._replaced | without if without else self._replaced
         if length is None:
             framing = b"Transfer-Encoding: chunked\r\n\r\n"
         else:
             framing = b"Content-Length: %d\r\n\r\n" % length if length >= 0 else b"\r\n"
         line = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
-        return b"".join((line, self._static, headers.to_provider(fields, without), framing))
+        lines = inbound.to_provider(self._replaced | without if without else self._replaced)
+        return b"".join((line, self._static, lines, framing))
 
 
 class Endpoints:

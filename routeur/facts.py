@@ -7,17 +7,22 @@ at all: the rest of both is streamed, in constant memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
+from typing import Any
 
+import orjson
 from aiohttp import web
 from multidict import MultiMapping
 
 from routeur import body, multipart
 from routeur.dialects import FORMATS, gemini
-from routeur.dialects.base import Json, Route
+from routeur.dialects.base import Route
 from routeur.errors import ClientError, TooLarge
+from routeur.headers import Inbound
 from routeur.providers import Provider
 
 BODY_IDLE = 30.0  # seconds a client may pause within a body
@@ -39,33 +44,26 @@ class Outgoing:
 
 
 class Facts:
-    """One request's facts; `has` and `tokens` are computed when first asked for."""
+    """One request's facts; `has` and `tokens` are computed when first asked for.
 
-    __slots__ = (
-        "_form",
-        "_has",
-        "_spool",
-        "_tokens",
-        "dialect",
-        "doc",
-        "format",
-        "gemini_path",
-        "headers",
-        "key",
-        "max_body",
-        "method",
-        "model",
-        "path",
-        "query",
-        "raw",
-        "request",
-        "route",
-        "stream",
-    )
+    `inbound` are its headers, `path` and `query` where it goes (the path as it came,
+    percent-encoded; the query without a key), `key` is the caller's name.
+    """
+
+    model: str | None = None
+    stream = False
+    raw = b""
+    doc: Mapping[str, Any] = MappingProxyType({})  # the JSON body's members
+    gemini_path: gemini.GeminiPath | None = None
+    _form: multipart.Form | None = None
+    _spool: SpooledTemporaryFile[bytes] | None = None
+    _has: frozenset[str] | None = None
+    _tokens: int | None = None
 
     def __init__(
         self,
         request: web.BaseRequest,
+        inbound: Inbound,
         dialect: str,
         route: Route,
         path: str,
@@ -74,6 +72,7 @@ class Facts:
         max_body: int,
     ) -> None:
         self.request = request
+        self.inbound = inbound
         self.method = request.method
         self.dialect = dialect
         self.route = route
@@ -82,23 +81,20 @@ class Facts:
         self.query = query
         self.key = key
         self.max_body = max_body
-        self.headers: MultiMapping[str] = request.headers
-        self.model: str | None = None
-        self.stream = False
-        self.raw = b""
-        self.doc: Json = {}
-        self.gemini_path = gemini.parse_path(path) if dialect == "gemini" else None
-        self._form: multipart.Form | None = None
-        self._spool: SpooledTemporaryFile[bytes] | None = None
-        self._has: frozenset[str] | None = None
-        self._tokens: int | None = None
+        if route.format == "gemini" and route.creates:
+            self.gemini_path = gemini.parse_path(path)
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        return self.request.headers
 
     def look(self) -> bool:
         """Read what has come: true if it was a JSON body, and whole. Raises ClientError."""
         content = self.request.content
-        if self.route.body != "json" or not content.is_eof() or "Content-Type" not in self.headers:
+        if self.route.body != "json" or not content.is_eof():
             return False
-        if self._is_form() or self.headers.get("Content-Encoding", "identity") != "identity":
+        words = self.inbound.words
+        if b"content-encoding" in words or self._is_form():
             return False
         self._take(content.read_nowait())
         return True
@@ -109,10 +105,8 @@ class Facts:
         size = request.content_length
         if size is not None and size > self.max_body:
             raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
-        if (
-            not request.content.is_eof()
-            and request.headers.get("Expect", "").lower() == "100-continue"
-        ):
+        expected = self.inbound.word(b"expect")
+        if expected and expected.lower() == "100-continue" and not request.content.is_eof():
             assert request.transport is not None
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         kind = self.route.body
@@ -124,12 +118,22 @@ class Facts:
             await self._read_form()
         elif size is not None and size <= READ_WHOLE:
             self.raw = await self._whole()
+            self._peek()
+
+    def _peek(self) -> None:
+        """A raw body's model and stream, if it is JSON: for the trace, nothing depends on them."""
+        if self.inbound.words.get(b"content-type", b"").startswith(b"application/json"):
+            with suppress(orjson.JSONDecodeError):
+                doc = orjson.loads(self.raw)
+                if isinstance(doc, dict) and isinstance(doc.get("model"), str):
+                    self.model = doc["model"][: body.MODEL_LENGTH]
+                    self.stream = doc.get("stream") is True
 
     def _is_form(self) -> bool:
-        return self.headers.get("Content-Type", "")[:10].lower() == "multipart/"
+        return self.inbound.words.get(b"content-type", b"")[:10].lower() == b"multipart/"
 
     async def _read_json(self) -> None:
-        coding = self.headers.get("Content-Encoding", "identity")
+        coding = self.inbound.word(b"content-encoding") or "identity"
         if coding != "identity":
             raise ClientError(
                 f"a request body in {coding!r} cannot be routed: send it without Content-Encoding",
@@ -156,7 +160,7 @@ class Facts:
         """Read until the form's model is known; what has come waits in memory, or in a file beyond
         1 MiB.
         """
-        form = multipart.Form.of(self.headers.get("Content-Type", ""))
+        form = multipart.Form.of(self.inbound.word(b"content-type") or "")
         # closed in `close`, when the request is over
         spool = SpooledTemporaryFile(max_size=SPOOL)
         self._form, self._spool = form, spool
@@ -200,13 +204,13 @@ class Facts:
 
     def has(self) -> frozenset[str]:
         if self._has is None:
-            self._has = FORMATS[self.format].has(self.doc) if self.format else frozenset()
+            self._has = FORMATS[self.format].has(dict(self.doc)) if self.format else frozenset()
         return self._has
 
     def tokens(self) -> int:
         """An estimate of the prompt's tokens."""
         if self._tokens is None:
-            size = FORMATS[self.format].prompt(self.doc) if self.format else len(self.raw)
+            size = FORMATS[self.format].prompt(dict(self.doc)) if self.format else len(self.raw)
             self._tokens = size // CHARACTERS_PER_TOKEN + 1
         return self._tokens
 
@@ -216,8 +220,14 @@ class Facts:
         """The path to ask a provider for: Gemini's holds the model's name."""
         return gemini.address(self.gemini_path, model) if self.gemini_path else self.path
 
-    def outgoing(self, provider: Provider, model: str | None) -> Outgoing | None:
-        """The body for a provider, the model's name put in place; None: the request has none."""
+    def outgoing(self, provider: Provider, name: str) -> Outgoing | None:
+        """The body for a provider, with its own name for the model in place (`name` is ours).
+
+        None: the request has no body.
+        """
+        if self.raw and name == self.model and not provider.models and not provider.data_url_files:
+            return Outgoing(self.raw, len(self.raw))  # nothing to change, as for most
+        model = provider.id_of(name) if name else None
         if self._form is not None and self._spool is not None:
             return self._rest_of_form(self._form, self._spool, model)
         if self.raw:

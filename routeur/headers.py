@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from enum import IntEnum
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -30,60 +29,111 @@ NOT_BACK = frozenset([b"set-cookie", b"set-cookie2", b"alt-svc", b"strict-transp
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 
-@lru_cache(maxsize=4096)
-def goes_on(name: bytes) -> bool:
-    """Whether a request header of this name goes on to the provider."""
+# What a request's header is to us: most go on unread. A word is read here; some of them go on too.
+GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY = range(6)
+
+_WORDS = frozenset(b"connection expect host upgrade".split())
+_WORDS_ON = frozenset(
+    b"content-encoding content-type origin x-request-id anthropic-version".split()
+)
+_KEYS = frozenset(b"authorization x-api-key x-goog-api-key".split())
+
+
+class _Kinds(dict[bytes, int]):
+    """Kinds by name as clients spell it; a name is looked at once, and what clients invent is
+    bounded.
+    """
+
+    def __missing__(self, spelled: bytes) -> int:
+        found = request_kind(spelled)
+        if len(self) < 4096:
+            self[spelled] = found
+        return found
+
+
+def request_kind(name: bytes) -> int:
+    """What becomes of a request's header of this name: one of the numbers above."""
     name = name.lower()
-    if name in HOP_BY_HOP or name in FRAMING or name in IDENTITY or name == b"vendor":
-        return False
-    return not name.startswith(OURS)
+    if name in _KEYS:
+        return KEY
+    if name in _WORDS:
+        return WORD
+    if name == b"vendor" or name.startswith(b"routeur-"):
+        return STEER
+    if name in _WORDS_ON:
+        return WORD_ON
+    stays = name in HOP_BY_HOP or name in FRAMING or name in IDENTITY or name.startswith(OURS)
+    return STAYS if stays else GOES_ON
 
 
-class Kind(IntEnum):
-    """What an answer's header is to us."""
-
-    PASSED = 0
-    DROPPED = 1
-    LENGTH = 2
-    CODING = 3  # of the transfer
-    REQUEST_ID = 4
-    CONTENT_TYPE = 5
-    CONTENT_ENCODING = 6
-    CONNECTION = 7
+_kinds = _Kinds()
 
 
-_KINDS = {
-    b"content-length": Kind.LENGTH,
-    b"transfer-encoding": Kind.CODING,
-    b"x-request-id": Kind.REQUEST_ID,
-    b"content-type": Kind.CONTENT_TYPE,
-    b"content-encoding": Kind.CONTENT_ENCODING,
-    b"connection": Kind.CONNECTION,
-}
+class Inbound:
+    """A request's headers, sorted in one pass.
+
+    `lines` go on to the provider (name, colon, value and end of each), `words` are those that say
+    something to routeur (by lower-case name; the last one counts), `keys` the values of those that
+    carry a key.
+    """
+
+    __slots__ = ("fields", "keys", "lines", "steers", "words")
+
+    def __init__(self, fields: tuple[tuple[bytes, bytes], ...]) -> None:
+        self.fields = fields
+        self.steers = False  # whether there is a word about who shall answer, and how
+        self.lines: list[bytes] = []
+        self.words: dict[bytes, bytes] = {}
+        self.keys: list[bytes] = []
+        lines, kinds = self.lines, _kinds
+        for name, value in fields:
+            what = kinds[name]
+            if what == GOES_ON:
+                lines += (name, b": ", value, b"\r\n")
+            elif what == KEY:
+                self.keys.append(value)
+            elif what != STAYS:
+                self.words[name.lower()] = value
+                if what == WORD_ON:
+                    lines += (name, b": ", value, b"\r\n")
+                elif what == STEER:
+                    self.steers = True
+
+    def word(self, name: bytes) -> str | None:
+        """The value of a header that speaks to routeur (`name` in lower case)."""
+        value = self.words.get(name)
+        return None if value is None else value.decode("utf-8", "surrogateescape").strip()
+
+    def asks(self, name: bytes) -> bool:
+        """Whether a header such as `routeur-trace` says yes."""
+        value = self.words.get(name)
+        return value is not None and value.strip().lower() in (b"true", b"1", b"yes")
+
+    def to_provider(self, without: frozenset[bytes]) -> bytes:
+        """The lines that go on, but for those in `without` and those that `Connection` names."""
+        connection = self.words.get(b"connection")
+        if connection is not None and connection.lower() not in (b"keep-alive", b"close"):
+            without |= nominated(connection)
+        lines = self.lines
+        if without:
+            kept = [lines[i : i + 4] for i in range(0, len(lines), 4)]
+            lines = [part for line in kept if line[0].lower() not in without for part in line]
+        return b"".join(lines)
 
 
-@lru_cache(maxsize=4096)
-def kind(name: bytes) -> Kind:
-    """What becomes of an answer's header of this name."""
-    name = name.lower()
-    if name in _KINDS:
-        return _KINDS[name]
-    dropped = name in HOP_BY_HOP or name in NOT_BACK or name.startswith(b"x-routeur-")
-    return Kind.DROPPED if dropped else Kind.PASSED
+# The lines of an answer's head that are more than passed on (line, name, value): those that say how
+# it is framed and what it is, and those that stay behind.
+NOTED = re.compile(
+    rb"\r\n((content-length|content-type|content-encoding|transfer-encoding|connection|"
+    rb"x-request-id|%b|x-routeur-[^:\r]*):[ \t]*([^\r]*))"
+    % b"|".join(sorted(HOP_BY_HOP | NOT_BACK)),
+    re.IGNORECASE,
+)
 
 
-def nominated(value: str | None) -> frozenset[bytes]:
+def nominated(connection: bytes) -> frozenset[bytes]:
     """Header names that a `Connection` value declares to be between two hops only."""
-    if value is None or value.lower() in ("keep-alive", "close"):
-        return frozenset()
-    return frozenset(name.strip().lower().encode("latin-1") for name in value.split(","))
-
-
-def to_provider(fields: Fields, without: frozenset[bytes] = frozenset()) -> bytes:
-    """The client's headers that go on, as lines; those in `without` (lower case) stay out."""
-    if without:
-        fields = [field for field in fields if field[0].lower() not in without]
-    return b"".join([b"%b: %b\r\n" % field for field in fields if goes_on(field[0])])
+    return frozenset(name.strip().lower() for name in connection.split(b","))
 
 
 @lru_cache(maxsize=4096)
@@ -94,6 +144,6 @@ def value(text: str) -> bytes:
     return quote(text, safe=" /:@+=,;()[]{}!*'").encode()
 
 
-def sane_id(text: str | None) -> str | None:
-    """A request id that may be repeated in headers and logs, or None."""
-    return text if text and _SANE_ID.fullmatch(text) else None
+def sane_id(text: str | None) -> str:
+    """A request id if it may be repeated in headers and logs, else nothing."""
+    return text if text and _SANE_ID.fullmatch(text) else ""

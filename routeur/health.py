@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -30,8 +31,7 @@ class Window:
         self.tokens = [0] * WINDOW
         self.errors: dict[int, int] = {}
 
-    def add(self, now: float, requests: int, tokens: int) -> None:
-        second = int(now)
+    def add(self, second: int, requests: int, tokens: int) -> None:
         slot = second % WINDOW
         if self._seconds[slot] != second:
             self._seconds[slot] = second
@@ -64,31 +64,41 @@ class Rates:
         self._providers = providers
         self._bound.clear()
 
-    def finished(self, call: Call) -> None:
-        now = call.ended
-        window = None
-        for attempt in call.attempts:
-            at = (attempt.credential, attempt.target)
-            window = self._bound.get(at) or self._bind(at)
-            window.add(now, 1, 0)
-            if attempt.status >= 400:
-                window.errors[attempt.status] = window.errors.get(attempt.status, 0) + 1
-        if window is not None and call.usage is not None:
-            window.add(now, 0, call.usage.input_total + call.usage.output_total)
+    def count(self, calls: Sequence[Call]) -> None:
+        """Count calls that are over."""
+        attempts = Counter(
+            [
+                (attempt.credential, attempt.target, attempt.status, int(call.ended))
+                for call in calls
+                for attempt in call.attempts
+            ]
+        )
+        for (credential, target, status, second), count in attempts.items():
+            window = self._window(credential, target)
+            window.add(second, count, 0)
+            if status >= 400:
+                window.errors[status] = window.errors.get(status, 0) + count
+        for call in calls:
+            if call.usage is not None and call.attempts:
+                last = call.attempts[-1]
+                window = self._window(last.credential, last.target)
+                window.add(int(call.ended), 0, call.usage.input_total + call.usage.output_total)
 
     def of(self, credential: str, model: str) -> Window | None:
         """A credential's window for a model, None if nothing ever happened there."""
         return self._windows.get((credential, model))
 
-    def _bind(self, at: tuple[str, str]) -> Window:
-        credential, target = at
-        provider, _, model = target.partition("/")
-        configured = self._providers.get(provider)
-        named = configured is not None and model in configured.models
-        window = self._windows.setdefault((credential, model if named else OTHER), Window())
-        if len(self._bound) >= REMEMBERED:
-            self._bound.clear()
-        self._bound[at] = window
+    def _window(self, credential: str, target: str) -> Window:
+        at = (credential, target)
+        window = self._bound.get(at)
+        if window is None:
+            provider, _, model = target.partition("/")
+            configured = self._providers.get(provider)
+            named = configured is not None and model in configured.models
+            window = self._windows.setdefault((credential, model if named else OTHER), Window())
+            if len(self._bound) >= REMEMBERED:
+                self._bound.clear()
+            self._bound[at] = window
         return window
 
 

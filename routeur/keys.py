@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import unquote_plus, urlsplit
-
-from multidict import MultiMapping, istr
 
 from routeur.errors import ClientError, Forbidden, Unauthorized
 from routeur.providers import Secret
@@ -49,13 +46,12 @@ class Keys:
         """Whether a request without a key is served."""
         return self._stranger is not None
 
-    def identify(self, presented: str | None) -> Caller:
+    def identify(self, presented: bytes | None) -> Caller:
         """The caller behind a key; raises Unauthorized. Takes the same time for every wrong key."""
         found = self._stranger
         if presented is not None and self._known:
-            given = presented.encode("utf-8", "surrogatepass")
             for known, caller in self._known:
-                if hmac.compare_digest(known, given):
+                if hmac.compare_digest(known, presented):
                     found = caller
         if found is None:
             raise Unauthorized(
@@ -66,26 +62,22 @@ class Keys:
         return found
 
 
-# Names that multidict has folded already are found sooner.
-_CARRIERS: tuple[str, ...] = (istr("Authorization"), istr("x-api-key"), istr("x-goog-api-key"))
+def presented(carried: list[bytes], query: str) -> bytes | None:
+    """The key that a request carries: `carried` are the values of the headers that may hold one.
 
-
-def presented(headers: MultiMapping[str], query: str) -> str | None:
-    """The key that a request carries, in any of the four ways; raises ClientError for two
-    different.
+    Raises ClientError for two different ones.
     """
     found = None
-    for name in _CARRIERS:
-        for value in headers.getall(name, ()):
-            key = value[7:].strip() if value[:7].lower() == "bearer " else value.strip()
-            if found is not None and key != found:
-                raise ClientError("the request carries two different keys: send one")
-            found = key
+    for value in carried:
+        key = value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()
+        if found is not None and key != found:
+            raise ClientError("the request carries two different keys: send one")
+        found = key
     if "key=" in query:
         for part in query.split("&"):
-            name, _, value = part.partition("=")
+            name, _, text = part.partition("=")
             if unquote_plus(name) == "key":
-                key = unquote_plus(value)
+                key = unquote_plus(text).encode("utf-8", "surrogateescape")
                 if found is not None and key != found:
                     raise ClientError("the request carries two different keys: send one")
                 found = key
@@ -100,15 +92,14 @@ def without_key(query: str) -> str:
     return "&".join(kept)
 
 
-def require_local(headers: Mapping[str, str]) -> None:
+def require_local(host: str, origin: str | None) -> None:
     """While no key is set: refuse what a website could make a browser send here (DNS rebinding,
     CSRF).
     """
-    if not _is_loopback(headers.get("Host", "")):
+    if not _is_loopback(host):
         raise Forbidden(
             "without a master key only requests to localhost are served: set auth.master_key"
         )
-    origin = headers.get("Origin")
     if origin is not None and not _is_local_origin(origin):
         raise Forbidden("without a master key no website may call: set auth.master_key")
 
@@ -124,11 +115,15 @@ def _is_local_origin(origin: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _is_loopback(authority: str) -> bool:
-    if "@" in authority:
+    if not authority:
+        return True
+    host, _, port = authority.lower().partition(":")
+    if authority.startswith("["):
+        host, _, port = authority[1:].partition("]")
+        port = port.removeprefix(":")
+    if port and not port.isdecimal():
         return False
-    host = authority.rpartition("]")[0].lstrip("[") or authority.partition(":")[0]
-    host = host.lower()
-    if host in ("", "localhost") or host.endswith(".localhost"):
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback

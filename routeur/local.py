@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -96,7 +97,7 @@ class EchoTransport(asyncio.Transport):
             body = {}
         family = found[0] if found else "openai"
         answer = echo.answer(family, target, body, bool(body.get("stream")))
-        lines = [f"HTTP/1.1 {answer.status} \r\n"]
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in answer.headers]
         head = "".join([*lines, "Transfer-Encoding: chunked\r\n\r\n"]).encode()
         chunks = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in answer.chunks if chunk]

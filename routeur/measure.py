@@ -23,7 +23,7 @@ def measure(facts: Facts, call: Call, tap: Tap, price: Price | None, *, whole: b
     if whole:
         usage = streamed_usage(form, tap.first, tap.last, tap.total <= len(tap.last))
     if usage is None and facts.doc:
-        usage = estimated_usage(form, tap.first, tap.last, tap.total, form.prompt(facts.doc))
+        usage = estimated_usage(form, tap.first, tap.last, tap.total, form.prompt(dict(facts.doc)))
         call.estimated = True
     if usage is not None:
         call.usage = usage

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -23,7 +24,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from routeur.call import Attempt, Call
+from routeur.call import Call
 from routeur.dialects.base import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # what every Prometheus reads
@@ -50,7 +51,7 @@ DIALECTS = frozenset(("openai", "anthropic", "gemini", "raw"))
 
 REMEMBERED = 4096  # ways to name a counter
 
-_tokens_of = attrgetter(*KINDS)
+_kinds = tuple(attrgetter(kind) for kind in KINDS)
 _LAG_EVERY = 0.5  # seconds between two looks at the event loop
 _LAG_LOOKS = 20
 
@@ -67,16 +68,17 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.sum += seconds
+    def observe(self, seconds: Sequence[float]) -> None:
+        for slot, count in Counter(map(bisect_left, repeat(self.bounds), seconds)).items():
+            self.counts[slot] += count
+        self.sum += sum(seconds)
 
 
 class Metrics:
     """What one process counted.
 
     `known` maps each provider to the model names that may be labels, `credentials` are the names of
-    the configured ones. Each call is `started` once and `finished` once.
+    the configured ones. Each call is `started` and `finished`, and counted when it is over.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Metrics:
         self._duration = self._histograms["routeur_request_duration_seconds"].observe
         self._first_token = self._histograms["routeur_time_to_first_token_seconds"].observe
         self._overhead = self._histograms["routeur_overhead_seconds"].observe
-        self.chunk_delay = self._histograms["routeur_chunk_delay_seconds"].observe
+        self._delay = self._histograms["routeur_chunk_delay_seconds"].observe
         self._tokens = [0] * len(KINDS)
         self._attempts = dict.fromkeys(OUTCOMES, 0)
         self._aborts = dict.fromkeys(ABORTERS, 0)
@@ -109,26 +111,33 @@ class Metrics:
     def started(self) -> None:
         self.inflight += 1
 
-    def finished(self, call: Call) -> None:
-        """Count a call that `started`, with everything that became of it."""
+    def finished(self) -> None:
         self.inflight -= 1
-        facts = (call.provider, call.model, call.dialect, call.status)
-        (self._bound.get(facts) or self._bind(facts))[0] += 1
-        self._duration(call.ended - call.started)
-        if call.first_token:
-            self._first_token(call.first_token - call.started)
-        if call.sent:
-            self._overhead(call.overhead)
-        for attempt in call.attempts:
-            self._attempts[outcome(attempt)] += 1
-        if call.aborted_by and call.stream:
-            self._aborts[call.aborted_by] += 1
-        if call.usage is not None:
-            for kind, tokens in enumerate(_tokens_of(call.usage)):
-                if tokens:
-                    self._tokens[kind] += tokens
-        if call.cost_usd:
-            self._cost += call.cost_usd
+
+    def count(self, calls: Sequence[Call]) -> None:
+        """Count calls that are over, with everything that became of them.
+
+        Many at once: the loops are then those of the standard library, in C.
+        """
+        labels = Counter([(c.provider, c.model, c.dialect, c.status) for c in calls])
+        for facts, count in labels.items():
+            (self._bound.get(facts) or self._bind(facts))[0] += count
+        self._duration([c.ended - c.started for c in calls])
+        self._first_token([c.first_token - c.started for c in calls if c.first_token])
+        self._overhead([c.overhead for c in calls if c.sent])
+        attempts = Counter([(a.status, a.error is None) for c in calls for a in c.attempts])
+        for (status, well), count in attempts.items():
+            self._attempts[outcome(status, well)] += count
+        for by in [c.aborted_by for c in calls if c.aborted_by and c.stream]:
+            self._aborts[by] += 1
+        usages = [c.usage for c in calls if c.usage is not None]
+        for number, kind in enumerate(_kinds):
+            self._tokens[number] += sum(map(kind, usages))
+        self._cost += sum([c.cost_usd for c in calls if c.cost_usd])
+
+    def chunk_delay(self, seconds: float) -> None:
+        """Count a sampled chunk."""
+        self._delay([seconds])
 
     def _bind(self, facts: tuple[str | None, str | None, str, int]) -> list[int]:
         """The counter of a call's labels; what clients invent is not remembered for ever."""
@@ -188,10 +197,12 @@ def _known_or_other(name: str | None, known: Collection[str]) -> str:
     return name if name in known else "other"
 
 
-def outcome(attempt: Attempt) -> str:
-    """One of OUTCOMES: `failed` brought no usable answer, `abandoned` was given up before any."""
-    status = attempt.status
-    if attempt.error is not None and status < 400:
+def outcome(status: int, well: bool) -> str:
+    """What an attempt is counted as, one of OUTCOMES; `well` says that it ended without an error.
+
+    `failed` brought no usable answer, `abandoned` was given up before any.
+    """
+    if not well and status < 400:
         return "failed"
     if 0 < status < 400:
         return "ok"

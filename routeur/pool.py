@@ -8,14 +8,16 @@ unnoticed.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
@@ -39,6 +41,7 @@ class Origin:
     host: str
     port: int
     path: str
+    user: str = field(default="", repr=False)  # of a proxy: `name:password`
 
     @classmethod
     def of(cls, url: str) -> Origin:
@@ -49,7 +52,15 @@ class Origin:
             parts.hostname or "",
             parts.port or (443 if secure else 80),
             parts.path.rstrip("/"),
+            unquote(f"{parts.username}:{parts.password or ''}") if parts.username else "",
         )
+
+    @property
+    def introduction(self) -> str:
+        """The header that a proxy wants to see, or nothing."""
+        if not self.user:
+            return ""
+        return f"Proxy-Authorization: Basic {b64encode(self.user.encode()).decode()}\r\n"
 
     @property
     def authority(self) -> str:
@@ -59,12 +70,15 @@ class Origin:
 
 
 class ResumingContext(ssl.SSLContext):
-    """Verifies as the default context does, and resumes the last session with the host."""
+    """Verifies as the default context does, and resumes the last session with the same host.
 
-    last: ssl.SSLSession | None = None
+    Only with the same: a resumed session is not verified again.
+    """
+
+    sessions: dict[str, ssl.SSLSession]
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        kwargs.setdefault("session", self.last)
+        kwargs.setdefault("session", self.sessions.get(kwargs["server_hostname"]))
         try:
             return super().wrap_bio(*args, **kwargs)
         except ValueError:  # a session of another context, after a reload
@@ -75,6 +89,7 @@ class ResumingContext(ssl.SSLContext):
 def tls_context(tls: Tls | None) -> ResumingContext:
     """A verifying client context; `tls` names other authorities, or a certificate of ours."""
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sessions = {}
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if tls and tls.ca:
@@ -110,7 +125,8 @@ class Pool:
         self.active: set[Connection] = set()
         self._context = context
         self._resolved: Addresses = []
-        self._resolved_at = -RESOLVED_FOR
+        self._resolved_at = -math.inf
+        self._looking_up: asyncio.Task[None] | None = None
 
     def take(self) -> Connection | None:
         """An idle connection, or None."""
@@ -174,18 +190,31 @@ class Pool:
         return connection
 
     async def _addresses(self, hop: Origin) -> Addresses:
-        if self.clock() - self._resolved_at > RESOLVED_FOR:
+        """The host's addresses; all who want them at the same time wait for one look-up."""
+        if self._looking_up is None and self.clock() - self._resolved_at > RESOLVED_FOR:
+            self._looking_up = asyncio.create_task(self._look_up(hop))
+            self._looking_up.add_done_callback(_seen)
+        if self._looking_up is not None:
+            await asyncio.shield(self._looking_up)  # who gives up leaves it to the others
+        return self._resolved
+
+    async def _look_up(self, hop: Origin) -> None:
+        try:
             self._resolved = await asyncio.get_running_loop().getaddrinfo(
                 hop.host, hop.port, type=socket.SOCK_STREAM
             )
             self._resolved_at = self.clock()
-        return self._resolved
+        finally:
+            self._looking_up = None
 
     async def _tunnel(self, sock: socket.socket) -> None:
         """Ask a proxy for a way to the origin (RFC 9110, 9.3.6)."""
         loop = asyncio.get_running_loop()
-        place = f"{self.origin.host}:{self.origin.port}"
-        await loop.sock_sendall(sock, f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        host = self.origin.host
+        place = f"{f'[{host}]' if ':' in host else host}:{self.origin.port}"
+        user = self.proxy.introduction if self.proxy else ""
+        asked = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{user}\r\n"
+        await loop.sock_sendall(sock, asked.encode())
         head = b""
         while b"\r\n\r\n" not in head and len(head) < 8192:
             block = await loop.sock_recv(sock, 1024)
@@ -213,13 +242,12 @@ class Pool:
                 self.idle.remove(connection)
                 connection.transport.close()
 
-    @staticmethod
-    def _remember_session(context: ResumingContext, connection: Connection) -> None:
+    def _remember_session(self, context: ResumingContext, connection: Connection) -> None:
         """TLS 1.3 sends its tickets after the handshake: with the first answer they are there."""
         assert connection.transport is not None
         secured = connection.transport.get_extra_info("ssl_object")
         if secured is not None and secured.session is not None:
-            context.last = secured.session
+            context.sessions[self.origin.host] = secured.session
 
     def close(self) -> None:
         """Close what is idle; what is under way goes on to its end."""
@@ -232,3 +260,9 @@ class Pool:
 def _why(error: OSError) -> str:
     """The system's words, without the address that they may come with."""
     return os.strerror(error.errno).lower() if error.errno else "connection failed"
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """A look-up that failed when nobody waited for it any more is no news."""
+    if not task.cancelled():
+        task.exception()

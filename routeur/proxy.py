@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from routeur import answers, rules
 from routeur.answers import Reply
@@ -17,12 +18,12 @@ from routeur.dialects import FORMATS
 from routeur.endpoint import Endpoint
 from routeur.errors import NoUpstream, RouteurError, UpstreamError
 from routeur.facts import Facts, Outgoing
-from routeur.headers import nominated, sane_id
+from routeur.headers import sane_id
 from routeur.measure import measure
 from routeur.providers import Provider, Timeouts
-from routeur.relay import Chunks, Splice, Tap
+from routeur.relay import Chunks, Tap
 from routeur.rules import Plan, Target
-from routeur.server import ClientConnection, Sent
+from routeur.server import CLOSED, KEPT, ClientConnection
 from routeur.upstream import Connection, Stale
 
 TRACED_AT_MOST = (
@@ -45,31 +46,12 @@ class Routing:
     attempts: int
     statuses: frozenset[int]
 
-
-@dataclass(slots=True)
-class Try:
-    """One attempt in the making: what goes where, and what may come back."""
-
-    facts: Facts
-    call: Call
-    attempt: Attempt
-    plan: Plan
-    endpoint: Endpoint
-    model: str | None  # the provider's name of it
-    out: Outgoing | None
-    refuse: frozenset[int]
-
-    def head(self, without: frozenset[bytes] = NO_HEADER) -> bytes:
-        """The request's head."""
-        facts = self.facts
-        without |= nominated(facts.headers.get("Connection"))
-        return self.endpoint.head(
-            facts.method,
-            self.endpoint.address(facts.target_path(self.model or ""), facts.query),
-            facts.request.raw_headers,
-            -1 if self.out is None else self.out.length,
-            without,
-        )
+    def places(self, plan: Plan) -> list[tuple[Target, Endpoint]]:
+        """Targets in order, each by its provider's credentials, as many as may be attempted."""
+        found = [
+            (target, each) for target in plan.targets for each in self.endpoints[target.provider]
+        ]
+        return found[: (plan.rule and plan.rule.retries) or self.attempts]
 
 
 class Proxy:
@@ -84,15 +66,17 @@ class Proxy:
         self, facts: Facts, call: Call, owner: Provider | None = None
     ) -> web.StreamResponse:
         """Decide who answers, and let them; `owner` is the provider that the path names."""
-        routing = self.routing
-        call.request_id = sane_id(facts.headers.get("X-Request-Id")) or ""
+        words = facts.inbound.words
+        if b"x-request-id" in words:
+            call.request_id = sane_id(facts.inbound.word(b"x-request-id"))
         try:
             if not facts.look():
                 await facts.read()
             call.requested_model, call.stream = facts.model, facts.stream
+            routing = self.routing
             plan = _plan(routing.table, facts, owner)
             call.reason = plan.reason
-            if _asks(facts, "Routeur-Dry-Run"):
+            if facts.inbound.steers and facts.inbound.asks(b"routeur-dry-run"):
                 return _dry_run(routing, facts, plan, call)
             return await self._open(routing, facts, plan, call)
         except RouteurError as error:
@@ -115,21 +99,21 @@ class Proxy:
         self, routing: Routing, facts: Facts, plan: Plan, call: Call
     ) -> web.StreamResponse:
         """Target by target, until one answers; the last one's failure is the client's."""
-        places = [*_places(routing, plan)]
-        for number, (target, endpoint) in enumerate(places, 1):
+        places = routing.places(plan)
+        left = len(places)
+        for target, endpoint in places:
+            left -= 1
             provider = endpoint.provider
             call.provider, call.model = target.provider, target.model or None
             call.provider_dialect, call.credential = provider.dialect, endpoint.credential.name
-            attempt = Attempt(str(target), endpoint.credential.name)
-            call.attempts.append(attempt)
-            model = provider.id_of(target.model) if target.model else None
-            out = facts.outgoing(provider, model)
-            last = number == len(places) or (out is not None and out.rest is not None)
-            refuse = NO_STATUS if last else routing.statuses
-            this = Try(facts, call, attempt, plan, endpoint, model, out, refuse)
+            call.attempts.append(attempt := Attempt(str(target), endpoint.credential.name))
+            out = facts.outgoing(provider, target.model)
+            last = not left or (out is not None and out.rest is not None)
+            this = Try(facts, call, attempt, endpoint, out, NO_STATUS if last else routing.statuses)
+            this.limits = (plan.rule and plan.rule.timeouts) or provider.timeouts
             began = time.perf_counter()
             try:
-                if _asks(facts, "Routeur-Trace") and facts.format and not facts.stream:
+                if facts.inbound.steers and this.traced:
                     return await _traced(this)
                 return await self._copy(this)
             except UpstreamError as failure:
@@ -145,80 +129,127 @@ class Proxy:
 
         Raises UpstreamError as long as nothing has been sent to the client.
         """
-        facts, call, endpoint = this.facts, this.call, this.endpoint
-        request = facts.request
-        client = cast(ClientConnection, request.protocol)
-        limits = (this.plan.rule and this.plan.rule.timeouts) or endpoint.provider.timeouts
+        facts, call, pool, out = this.facts, this.call, this.endpoint.pool, this.out
+        client = cast(ClientConnection, facts.request.protocol)
         head = this.head()
-        content = FORMATS[facts.format].FIRST_TOKEN if facts.format else None
         # A body that is streamed cannot be sent twice: it gets a connection that cannot be stale.
-        connection = endpoint.pool.take() if this.out is None or this.out.rest is None else None
+        connection = pool.take() if out is None or out.rest is None else None
         while True:
             if connection is None:
-                connection = await endpoint.pool.connect(limits.connect)
+                connection = await pool.connect(this.limits.connect)
             if client.transport is None:
                 raise asyncio.CancelledError
-            splice = Splice(client.transport, decoded=request.version < HttpVersion11)
-            reply = Reply(call, this.attempt, request, splice, refuse=this.refuse, content=content)
-            reply.keep = reply.keep and not self.draining and "Upgrade" not in request.headers
-            splice.on_head = reply.head
+            reply = Reply(client.transport, client.loop.create_future(), facts.request, call)
+            reply.attempt, reply.refuse = this.attempt, this.refuse
+            reply.content = this.content
+            if self.draining or b"upgrade" in facts.inbound.words:
+                reply.keep = False
             client.source = connection
-            upload = _send(connection, splice, head, this.out, limits, facts.method == "HEAD")
+            upload = None
+            if out is not None and out.rest is not None:
+                upload = _upload(connection, reply, head, out, this.limits)
+            else:
+                no_body = facts.method == "HEAD"
+                body = out.first if out else b""
+                connection.send(reply, head, body, limits=this.limits, no_body=no_body)
             call.sent = time.perf_counter()
             if client.writing_paused:
                 connection.pause_reading()
             try:
-                await splice.done
-                return Sent(keep=reply.keep)
+                await reply.done
+                call.ended = time.perf_counter()
+                this.measure(reply, whole=True)
+                return KEPT if reply.keep else CLOSED
             except Stale:
                 connection = None
             except RouteurError as error:
-                if not splice.started:
+                if not reply.started:
                     raise
                 call.error = this.attempt.error = error.message
                 call.aborted_by = "upstream"
+                this.measure(reply, whole=False)
                 client.abort()
-                return Sent(keep=False)
+                return CLOSED
+            except asyncio.CancelledError:
+                if reply.complete:  # it came too late to matter
+                    call.ended = time.perf_counter()
+                this.measure(reply, whole=reply.complete)
+                raise
             finally:
                 client.source = None
                 if upload is not None:
                     upload.cancel()
-                if connection is not None:
-                    connection.abort(splice)
-                    if splice.started or splice.done.cancelled():
-                        _measure(this, splice, whole=splice.complete)
-                    if splice.complete:
-                        call.ended = time.perf_counter()
+                if connection is not None and not reply.complete:
+                    connection.abort(reply)
+
+
+class Try:
+    """One attempt in the making: what goes where, and what may come back."""
+
+    limits: Timeouts
+
+    def __init__(
+        self,
+        facts: Facts,
+        call: Call,
+        attempt: Attempt,
+        endpoint: Endpoint,
+        out: Outgoing | None,
+        refuse: frozenset[int],
+    ) -> None:
+        self.facts = facts
+        self.call = call
+        self.attempt = attempt
+        self.endpoint = endpoint
+        self.out = out
+        self.refuse = refuse
+
+    @property
+    def content(self) -> re.Pattern[bytes] | None:
+        """What the first content of a stream looks like."""
+        form = self.facts.format
+        return FORMATS[form].FIRST_TOKEN if form else None
+
+    @property
+    def traced(self) -> bool:
+        """Whether the answer shall get a block `routeur`."""
+        facts = self.facts
+        return facts.inbound.asks(b"routeur-trace") and bool(facts.format) and not facts.stream
+
+    def head(self, without: frozenset[bytes] = NO_HEADER) -> bytes:
+        """The request's head."""
+        facts, endpoint = self.facts, self.endpoint
+        path = facts.path
+        if facts.gemini_path is not None:
+            path = facts.target_path(endpoint.provider.id_of(self.call.model or ""))
+        return endpoint.head(
+            facts.method,
+            endpoint.address(path, facts.query),
+            facts.inbound,
+            -1 if self.out is None else self.out.length,
+            without,
+        )
+
+    def measure(self, tap: Tap, *, whole: bool) -> None:
+        """Read what the answer has used; `whole` says that it came to its end."""
+        model = self.endpoint.provider.models.get(self.call.model or "")
+        measure(self.facts, self.call, tap, model.price if model else None, whole=whole)
 
 
 def _plan(table: rules.Table, facts: Facts, owner: Provider | None) -> Plan:
     """The targets of a request."""
     if owner is not None:
         return Plan((Target(owner.name, facts.model or ""),), "path")
-    headers = facts.headers
-    provider, vendor = headers.get("Routeur-Provider"), headers.get("vendor")
-    model = headers.get("Routeur-Model")
+    if not facts.inbound.steers and facts.model is not None:
+        return table.plan(facts)
+    word = facts.inbound.word
+    provider, vendor, model = word(b"routeur-provider"), word(b"vendor"), word(b"routeur-model")
     if facts.model is None and model is None:
         owner = table.owner(facts.dialect, provider=provider, vendor=vendor)
         return Plan(
             (Target(owner.name, ""),), "header" if provider else "vendor" if vendor else "path"
         )
     return table.plan(facts, provider=provider, vendor=vendor, model=model)
-
-
-def _places(routing: Routing, plan: Plan) -> Iterator[tuple[Target, Endpoint]]:
-    """Targets in order, each by its provider's credentials, as many as may be attempted."""
-    left = (plan.rule and plan.rule.retries) or routing.attempts
-    for target in plan.targets:
-        for endpoint in routing.endpoints[target.provider]:
-            if left:
-                yield target, endpoint
-                left -= 1
-
-
-def _asks(facts: Facts, header: str) -> bool:
-    value = facts.headers.get(header)
-    return value is not None and value.strip().lower() in ("true", "1", "yes")
 
 
 def _dry_run(routing: Routing, facts: Facts, plan: Plan, call: Call) -> web.StreamResponse:
@@ -229,57 +260,40 @@ def _dry_run(routing: Routing, facts: Facts, plan: Plan, call: Call) -> web.Stre
     return answers.own(call, 200, answers.json(shown))
 
 
-def _send(
-    connection: Connection,
-    splice: Splice,
-    head: bytes,
-    out: Outgoing | None,
-    limits: Timeouts,
-    no_body: bool,
-) -> asyncio.Task[None] | None:
-    """Write a request; what of its body is still to come is sent by the task that is returned."""
-    if out is None or out.rest is None:
-        body = out.first if out else b""
-        connection.send(splice, head, body, limits=limits, no_body=no_body)
-        return None
+def _upload(
+    connection: Connection, reply: Reply, head: bytes, out: Outgoing, limits: Timeouts
+) -> asyncio.Task[None]:
+    """Write a request's head, and let a task send its body as the client sends it."""
     chunked = out.length is None
     first = _frame(out.first) if chunked else out.first
-    connection.send(splice, head, first, limits=limits, no_body=no_body, more=True)
-    return asyncio.create_task(_upload(connection, splice, out.rest, chunked))
+    connection.send(reply, head, first, limits=limits, more=True)
 
+    async def send_rest() -> None:
+        try:
+            assert out.rest is not None
+            async for block in out.rest:
+                await connection.send_more(_frame(block) if chunked else block)
+            if chunked:
+                await connection.send_more(b"0\r\n\r\n")
+            connection.sending = False
+        except RouteurError as error:
+            reply.failed(error)
+            connection.abort(reply)
 
-async def _upload(
-    connection: Connection, splice: Splice, rest: AsyncIterator[bytes], chunked: bool
-) -> None:
-    """Send the rest of a request's body as the client sends it and the provider takes it."""
-    try:
-        async for block in rest:
-            await connection.send_more(_frame(block) if chunked else block)
-        if chunked:
-            await connection.send_more(b"0\r\n\r\n")
-        connection.sending = False
-    except RouteurError as error:
-        splice.failed(error)
-        connection.abort(splice)
+    return asyncio.create_task(send_rest())
 
 
 def _frame(block: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(block), block) if block else b""
 
 
-def _measure(this: Try, tap: Tap, *, whole: bool) -> None:
-    model = this.endpoint.provider.models.get(this.call.model or "")
-    measure(this.facts, this.call, tap, model.price if model else None, whole=whole)
-
-
 async def _traced(this: Try) -> web.StreamResponse:
     """The answer with a block `routeur` at its end, for requests with `Routeur-Trace: true`."""
-    call, endpoint = this.call, this.endpoint
-    limits = endpoint.provider.timeouts
-    connection = await endpoint.pool.connect(limits.connect)
+    call = this.call
+    connection = await this.endpoint.pool.connect(this.limits.connect)
     chunks = Chunks(connection)
     body = this.out.first if this.out else b""
-    connection.send(chunks, this.head(ACCEPT_ENCODING), body, limits=limits)
+    connection.send(chunks, this.head(ACCEPT_ENCODING), body, limits=this.limits)
     call.sent = time.perf_counter()
     try:
         head = await chunks.answer()
@@ -294,7 +308,6 @@ async def _traced(this: Try) -> web.StreamResponse:
                 raise UpstreamError("the answer is too large for Routeur-Trace: ask without it")
     finally:
         connection.abort(chunks)
-        _measure(this, chunks, whole=True)
-    call.status = head.status
-    call.ended = time.perf_counter()
+    call.status, call.ended = head.status, time.perf_counter()
+    this.measure(chunks, whole=True)
     return answers.traced(call, head, bytes(data))

@@ -28,27 +28,15 @@ class Tap:
     `pieces` holds what has come of the body since the last look.
     """
 
-    __slots__ = (
-        "_inflate",
-        "_pattern",
-        "decoded",
-        "first",
-        "first_token",
-        "last",
-        "pieces",
-        "total",
-        "watching",
-    )
+    first = last = b""
+    total = 0
+    first_token = 0.0
+    watching = True
+    _pattern: re.Pattern[bytes] | None = None
+    _inflate: Callable[[bytes], bytes] | None = None
 
-    def __init__(self, *, decoded: bool) -> None:
-        self.decoded = decoded
-        self.pieces: list[bytes] = []
-        self.first = self.last = b""
-        self.total = 0
-        self.first_token = 0.0
-        self.watching = True
-        self._pattern: re.Pattern[bytes] | None = None
-        self._inflate: Callable[[bytes], bytes] | None = None
+    decoded: bool
+    pieces: list[bytes]
 
     def expect(self, content: re.Pattern[bytes] | None, kind: bytes, coding: bytes) -> None:
         """Before the body: `content` matches where a stream's first content has come (None: the
@@ -56,6 +44,8 @@ class Tap:
         holds no usage, or cannot be inflated, is not kept.
         """
         self._pattern = content
+        if not coding and kind.startswith((b"text/event-stream", b"application/json")):
+            return
         if not kind.startswith((b"text/event-stream", b"application/")) or b"octet" in kind:
             self._inflate = _nothing
         elif coding in (b"gzip", b"x-gzip", b"deflate"):
@@ -73,10 +63,15 @@ class Tap:
 
     def gather(self) -> None:
         """Keep of the pieces what usage can be read from, and let go of the rest."""
-        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        self.pieces.clear()
+        pieces = self.pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         if self._inflate is not None:
             data = self._inflate(data)
+        elif not self.total and len(data) <= KEEP_FIRST:
+            self.total = len(data)
+            self.first = self.last = data
+            return
         if len(self.first) < KEEP_FIRST:
             self.first += data[: KEEP_FIRST - len(self.first)]
         self.total += len(data)
@@ -110,41 +105,23 @@ def _nothing(_: bytes) -> bytes:
 class Splice(Tap):
     """Writes an answer into the client's transport, in the turn of the loop in which it came.
 
-    `on_head` turns the provider's head into the client's, or raises UpstreamError to refuse the
-    answer. `done` resolves when the answer is complete. `decoded` is for clients of HTTP/1.0, who
-    know no chunks.
+    A subclass says what `head` makes of the provider's head (and sets `started` where it does not
+    refuse), and brings `write`, the transport's. `done` resolves when the answer is complete.
     """
 
-    __slots__ = ("done", "on_head", "started", "write")
-
-    def __init__(self, transport: asyncio.Transport, *, decoded: bool = False) -> None:
-        super().__init__(decoded=decoded)
-        self.on_head: Callable[[Head], bytes] = _no_head
-        self.write = transport.write
-        self.started = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole answer has been written."""
-        return self.done.done() and not self.done.cancelled() and self.done.exception() is None
-
-    def head(self, head: Head) -> bytes:
-        first = self.on_head(head)
-        self.started = True
-        return first
+    started = False
+    complete = False
+    write: Callable[[bytes], object]
+    done: asyncio.Future[None]
 
     def ended(self) -> None:
+        self.complete = True
         if not self.done.done():
             self.done.set_result(None)
 
     def failed(self, error: RouteurError) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-
-
-def _no_head(_: Head) -> bytes:
-    raise UpstreamError("nobody waits for this answer")
 
 
 class Chunks(Tap):
@@ -155,9 +132,10 @@ class Chunks(Tap):
     """
 
     HIGH_WATER = 64 * 1024
+    decoded = True
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(decoded=True)
+        self.pieces = []
         self._connection = connection
         self._waiting: list[bytes] = []
         self._size = 0

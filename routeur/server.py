@@ -18,6 +18,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from routeur.headers import Inbound
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ErrorBody = Callable[[int, str], bytes]
 
@@ -38,12 +40,23 @@ class Source(Protocol):
 class ClientConnection(RequestHandler):
     """One client's connection. `source` is the answer under way; a slow client makes it wait."""
 
-    __slots__ = ("busy", "head_since", "held", "server", "source", "stalled_since")
+    __slots__ = (
+        "busy",
+        "head_since",
+        "held",
+        "inbound",
+        "loop",
+        "server",
+        "source",
+        "stalled_since",
+    )
 
-    def __init__(self, server: Server, **kwargs: Any) -> None:
-        super().__init__(server, **kwargs)
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(server, loop=loop, **kwargs)
         self.server = server
+        self.loop = loop  # asyncio.get_running_loop() costs a system call on Python 3.11
         self.source: Source | None = None
+        self.inbound: Inbound | None = None  # the last request's headers: most clients repeat them
         self.busy = False
         self.held = False  # a request's body is not being read, and much of it waits
         self.head_since = 0.0
@@ -51,7 +64,7 @@ class ClientConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         if not self.busy and not self.head_since:
-            self.head_since = self._loop.time()
+            self.head_since = self.loop.time()
             self.server.reading_heads.add(self)
         super().data_received(data)
         if self.transport is not None and not self.transport.is_reading():
@@ -69,7 +82,7 @@ class ClientConnection(RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.stalled_since = self._loop.time()
+        self.stalled_since = self.loop.time()
         self.server.stalled.add(self)
         if self.source is not None:
             self.source.pause_reading()
@@ -174,7 +187,7 @@ class Server(web.Server):
     def __call__(self) -> RequestHandler:
         return ClientConnection(
             self,
-            loop=asyncio.get_running_loop(),
+            asyncio.get_running_loop(),
             keepalive_timeout=IDLE_CONNECTION,
             max_line_size=MAX_HEAD_LINE,
             max_field_size=MAX_HEAD_LINE,
@@ -248,6 +261,10 @@ class Sent(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         return None
+
+
+KEPT = Sent(keep=True)
+CLOSED = Sent(keep=False)
 
 
 def check_parser() -> None:

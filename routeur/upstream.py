@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
 from routeur.errors import UpstreamError, UpstreamTimeout
-from routeur.headers import Kind, kind, nominated
+from routeur.headers import NOTED, nominated
 from routeur.providers import Timeouts
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ MAX_HEAD = 64 * 1024
 # Decoded bytes that may gather before the receiver is asked to let go of what it need not keep.
 TRIM = 64 * 1024
 
-PASSED = Kind.PASSED
 NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 CHUNKED = -1  # the answer's body is framed in chunks
@@ -41,22 +39,21 @@ class Stale(UpstreamError):
     """A reused connection ended before any byte of the answer: worth one more try on a new one."""
 
 
-@dataclass(slots=True)
 class Head:
     """An answer's head.
 
-    `passed` are the header lines that go back to the client, without their ends. `length` counts
-    the body's bytes, or is CHUNKED or UNTIL_CLOSE; `length_line` is its own line, if it has one.
+    `line` is the status line as it came, without its end; `passed` are the header lines that go
+    back to the client, between line ends. `length` counts the body's bytes, or is CHUNKED
+    or UNTIL_CLOSE.
     """
 
-    status: int
-    line: bytes  # the status line as it came, without its end
-    passed: list[bytes]
-    length: int
-    length_line: bytes
-    request_id: bytes
-    content_type: bytes
-    content_encoding: bytes
+    request_id = content_type = content_encoding = b""
+
+    def __init__(self, status: int, line: bytes, passed: bytes, length: int) -> None:
+        self.status = status
+        self.line = line
+        self.passed = passed
+        self.length = length
 
 
 class Receiver(Protocol):
@@ -314,12 +311,16 @@ class Connection(asyncio.Protocol):
         surplus = False
         try:
             head = self._read_head(status, raw)
-            self._left = head.length
-            self._complete = head.length == 0
+            self._left = length = head.length
+            self._complete = length == 0
             if data:
-                data, surplus = self._count(data)
-                if self.receiver is None:  # the framing broke: nothing has been sent yet
-                    return
+                if len(data) == length:  # the whole body: what most answers are
+                    receiver.pieces.append(data)
+                    self._complete = True
+                else:
+                    data, surplus = self._count(data)
+                    if self.receiver is None:  # the framing broke: nothing has been sent yet
+                        return
             first = receiver.head(head)
         except UpstreamError as error:
             return self._refuse(error)
@@ -332,62 +333,51 @@ class Connection(asyncio.Protocol):
             self._finish(surplus)
 
     def _read_head(self, status: int, raw: bytes) -> Head:
-        """Sort the lines of a head that llhttp has accepted; raises UpstreamError."""
-        lines = raw[:-4].split(b"\r\n")
-        passed: list[bytes] = []
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
+        """Read a head that llhttp has accepted (RFC 9112, 6.3); raises UpstreamError for framing in
+        which two readers could see different answers."""
+        if b"\r\n " in raw or b"\r\n\t" in raw:
+            raise UpstreamError("the provider folded a header line")
+        start = raw.index(b"\r\n")
+        head = Head(status, raw[:start], raw[start:-2], UNTIL_CLOSE)
+        length: int | None = None
+        coding = b""
         private: frozenset[bytes] = frozenset()
-        length_line = request_id = content_type = content_encoding = b""
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            what = kind(name)
-            if what is PASSED:
-                passed.append(line)
-            elif what is Kind.LENGTH:
-                lengths.append(value.strip())
-                length_line = line
-            elif what is Kind.CONTENT_TYPE:
-                passed.append(line)
-                content_type = value.strip()
-            elif what is Kind.CODING:
-                codings.append(value.strip().lower())
-            elif what is Kind.REQUEST_ID:
-                request_id = value.strip()
-            elif what is Kind.CONTENT_ENCODING:
-                passed.append(line)
-                content_encoding = value.strip().lower()
-            elif what is Kind.CONNECTION:
-                private |= nominated(value.strip().decode("latin-1"))
+        for line, name, value in NOTED.findall(raw):
+            name = name.lower()
+            if name == b"content-type":
+                head.content_type = value
+            elif name == b"content-length":
+                if length is not None or not value.isdigit() or len(value) > 18:
+                    raise UpstreamError("the provider sent more or less than one Content-Length")
+                length = int(value)
+            elif name == b"content-encoding":
+                head.content_encoding = value.strip().lower()
+            else:
+                if name == b"x-request-id":
+                    head.request_id = value
+                elif name == b"connection":
+                    private |= nominated(value)
+                elif name == b"transfer-encoding":
+                    coding += value.strip().lower()
+                head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
         if private:
-            passed = [one for one in passed if one.partition(b":")[0].lower() not in private]
-        length = self._framing(status, lengths, codings)
-        return Head(
-            status,
-            lines[0],
-            passed,
-            length,
-            length_line,
-            request_id,
-            content_type,
-            content_encoding,
-        )
+            head.passed = _without(head.passed, private)
+        head.length = self._framing(status, length, coding)
+        return head
 
-    def _framing(self, status: int, lengths: list[bytes], codings: list[bytes]) -> int:
-        """How the body is framed (RFC 9112, 6.3); raises where two readers could differ."""
-        if len(lengths) > 1 or (lengths and codings):
-            raise UpstreamError("the provider framed its answer in two ways")
-        if lengths and not (lengths[0].isdigit() and len(lengths[0]) < 19):
-            raise UpstreamError("the provider sent a Content-Length that is not a number")
-        if codings and codings != [b"chunked"]:
-            raise UpstreamError("the provider used a transfer coding other than chunked")
-        if self._no_body or status in (204, 304):
-            return 0
-        if lengths:
-            return int(lengths[0])
-        if codings:
+    def _framing(self, status: int, length: int | None, coding: bytes) -> int:
+        if coding:
+            if length is not None:
+                raise UpstreamError("the provider framed its answer in two ways")
+            if coding != b"chunked":
+                raise UpstreamError("the provider used a transfer coding other than chunked")
             if self._parser.get_http_version() == "1.0":
                 raise UpstreamError("the provider sent chunks in HTTP/1.0")
+        if self._no_body or status in (204, 304):
+            return 0
+        if length is not None:
+            return length
+        if coding:
             return CHUNKED
         self._keep = False
         return UNTIL_CLOSE
@@ -484,3 +474,9 @@ class Connection(asyncio.Protocol):
 def _may_be_head(data: bytes) -> bool:
     """Whether these can be the first bytes of an HTTP/1.1 head; a bare LF would never end it."""
     return b"HTTP/1."[: len(data)] == data[:7] and data.count(b"\n") == data.count(b"\r\n")
+
+
+def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
+    """Header lines (between line ends) but for those with these names."""
+    kept = [x for x in lines.split(b"\r\n") if x.partition(b":")[0].lower() not in names]
+    return b"\r\n".join(kept)

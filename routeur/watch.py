@@ -25,11 +25,11 @@ class Watch:
         self._timer.cancel()
 
     def _look(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
         now = self._stamp()
         if now is not None and now != self._seen:
             self._seen = now
             self._changed()
-        self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
 
     def _stamp(self) -> Stamp:
         try:

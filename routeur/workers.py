@@ -10,17 +10,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from routeur.bus import LINE
+from routeur.bus import LINE, RELOAD
 
 FD = "ROUTEUR_WORKER_FD"  # tells a worker which descriptor leads to its parent
 LISTEN_FD = "ROUTEUR_LISTEN_FD"  # and which one to listen on, where the port cannot be shared
 TOO_SOON = 5.0  # seconds: a worker that dies younger than this did not start well
 GIVE_UP = 3  # such deaths in a row
+NOBODY = 0  # workers count from 1: what is answered to this number is let go
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         for _ in range(self._count):
             await self._start()
         while self._tasks:
@@ -66,6 +68,8 @@ class Parent:
         return 1 if self._failures >= GIVE_UP else 0
 
     async def _start(self) -> None:
+        if self._stopping:
+            return
         ours, theirs = socket.socketpair()
         environment = {**os.environ, FD: str(theirs.fileno())}
         passed = [theirs.fileno()]
@@ -89,6 +93,8 @@ class Parent:
             running = asyncio.create_task(task)
             self._tasks.add(running)
             running.add_done_callback(self._tasks.discard)
+        if self._stopping:  # since the process was begun
+            _end(worker)
 
     async def _watch(self, worker: Worker) -> None:
         """Wait for a worker's end, and replace it."""
@@ -108,23 +114,33 @@ class Parent:
 
     async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
         """Pass on what a worker asks the others, and what they answer."""
-        while line := await reader.readline():
-            message = orjson.loads(line)
-            if "ask" in message:
-                others = [each for each in self._workers.values() if each is not worker]
-                _send(worker, {"n": message["n"], "expect": len(others)})
-                for other in others:
-                    _send(other, {"from": worker.number, **message})
-            elif asker := self._workers.get(message["to"]):
-                _send(asker, message)
+        with suppress(ConnectionError):  # killed before it had read everything
+            while line := await reader.readline():
+                self._pass_on(worker, orjson.loads(line))
 
-    def _pass_on(self, number: signal.Signals) -> None:
+    def _pass_on(self, worker: Worker, message: dict[str, Any]) -> None:
+        if "ask" in message:
+            others = [each for each in self._workers.values() if each is not worker]
+            _send(worker, {"n": message["n"], "expect": len(others)})
+            for other in others:
+                _send(other, {"from": worker.number, **message})
+        elif asker := self._workers.get(message["to"]):
+            _send(asker, message)
+
+    def _reload(self) -> None:
+        """Not by the signal: it would kill a worker that has just been begun."""
         for worker in self._workers.values():
-            worker.process.send_signal(number)
+            _send(worker, {"from": NOBODY, "n": 0, "ask": RELOAD})
 
     def _stop(self) -> None:
         self._stopping = True
-        self._pass_on(signal.SIGTERM)
+        for worker in self._workers.values():
+            _end(worker)
+
+
+def _end(worker: Worker) -> None:
+    with suppress(ProcessLookupError):
+        worker.process.send_signal(signal.SIGTERM)
 
 
 def _send(worker: Worker, message: dict[str, Any]) -> None:

@@ -41,8 +41,8 @@ def test_shape():
     )
     providers = configured(provider("azure", *credentials, models=["gpt-4o"]))
     rates = Rates(providers)
-    rates.finished(
-        call(("azure/gpt-4o", "azure.eu", 503), ("azure/gpt-4o", "azure.us", 200), tokens=12)
+    rates.count(
+        [call(("azure/gpt-4o", "azure.eu", 503), ("azure/gpt-4o", "azure.us", 200), tokens=12)]
     )
 
     status, report = health(providers, rates, now=110.0)
@@ -106,7 +106,7 @@ def test_a_minute_is_a_minute():
     providers = configured(provider("openai", models=["gpt-4o"]))
     rates = Rates(providers)
     for second in range(120):
-        rates.finished(call(("openai/gpt-4o", "openai", 200), ended=1000.0 + second, tokens=10))
+        rates.count([call(("openai/gpt-4o", "openai", 200), ended=1000.0 + second, tokens=10)])
 
     def current(now):
         _, report = health(providers, rates, now)
@@ -123,7 +123,7 @@ def test_errors_outlive_the_minute():
     providers = configured(provider("openai", models=["gpt-4o"]))
     rates = Rates(providers)
     for status in (429, 503, 429, 200):
-        rates.finished(call(("openai/gpt-4o", "openai", status)))
+        rates.count([call(("openai/gpt-4o", "openai", status))])
 
     _, report = health(providers, rates, now=9999.0)
 
@@ -135,7 +135,7 @@ def test_invented_models_count_together(monkeypatch):
     providers = configured(provider("vllm", any_name=True))
     rates = Rates(providers)
     for number in range(500):
-        rates.finished(call((f"vllm/invention-{number}", "vllm", 404)))
+        rates.count([call((f"vllm/invention-{number}", "vllm", 404))])
 
     _, report = health(providers, rates, now=100.0)
 
@@ -147,11 +147,11 @@ def test_invented_models_count_together(monkeypatch):
 
 def test_another_configuration():
     rates = Rates(configured(provider("openai", models=["gpt-4o"])))
-    rates.finished(call(("openai/gpt-4o", "openai", 200)))
+    rates.count([call(("openai/gpt-4o", "openai", 200))])
     providers = configured(provider("openai", models=["gpt-5"]))
     rates.configure(providers)
     for model in ("gpt-4o", "gpt-5"):
-        rates.finished(call((f"openai/{model}", "openai", 200)))
+        rates.count([call((f"openai/{model}", "openai", 200))])
 
     _, report = health(providers, rates, now=100.0)
 
@@ -185,7 +185,7 @@ def a_page(*providers, calls=(), **more):
     providers = configured(*providers)
     rates = Rates(providers)
     for each in calls:
-        rates.finished(each)
+        rates.count([each])
     _, report = health(providers, rates, now=100.0)
     return page(report, **{"inflight": 3, "uptime": 3725.0} | more)
 

@@ -93,3 +93,5 @@ _EXACT = {
     (route.method, route.path): (name, route) for name, route in _OWN if (name, route) not in _OPEN
 }
 _PATTERNS = [(_pattern(route.path), route.method, name, route) for name, route in _OPEN]
+
+FIXED_PATHS = tuple(path for _, path in _EXACT)

@@ -29,7 +29,7 @@ class Route:
     translatable: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class Usage:
     """Tokens of one answer, in disjoint buckets: what one counts no other does."""
 

@@ -12,6 +12,7 @@ import orjson
 
 from routeur.dialects.base import Json, Route, Usage
 from routeur.dialects.loose import (
+    HIGHEST,
     either,
     is_count,
     items,
@@ -25,6 +26,7 @@ from routeur.dialects.loose import (
 )
 
 _NAME = "openai_chat"
+_PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
 
 ROUTES = (
     Route("POST", "/v1/chat/completions", _NAME, translatable=True),
@@ -90,7 +92,12 @@ def prompt(body: Json) -> int:
 
 def usage(body: Json) -> Usage | None:
     """Usage from a whole answer, or from one event of a stream (None: this event has none)."""
-    raw = body.get("usage") or members(body.get("x_groq")).get("usage")
+    raw = body.get("usage")
+    if type(raw) is dict and raw.keys() == _PLAIN and "choices" in body:  # nothing to take apart
+        went_in, came_out = raw.get("prompt_tokens"), raw.get("completion_tokens")
+        if type(went_in) is int is type(came_out) and 0 <= went_in <= HIGHEST >= came_out >= 0:
+            return Usage(went_in, 0, 0, 0, came_out)
+    raw = raw or members(body.get("x_groq")).get("usage")
     if not isinstance(raw, dict):
         return None
     event = string(body.get("type"))
@@ -105,11 +112,6 @@ def read_usage(raw: Json, bucket: str = "output") -> Usage | None:
     Input includes what came from a cache, output includes reasoning. xAI counts reasoning beside
     the output: then the total says so.
     """
-    if len(raw) == 3 and "total_tokens" in raw:  # nothing to take apart
-        plain = Usage(input=tokens(raw.get("prompt_tokens")))
-        setattr(plain, bucket, tokens(raw.get("completion_tokens")))
-        if is_count(raw.get("prompt_tokens")) and is_count(raw.get("completion_tokens")):
-            return plain
     went_in = either(raw, "prompt_tokens", "input_tokens")
     came_out = either(raw, "completion_tokens", "output_tokens")
     if not is_count(went_in) and not is_count(came_out):
