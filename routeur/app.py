@@ -185,7 +185,7 @@ class Router:
                 connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
                 return CLOSED
             inbound = connection.inbound
-            if inbound is None or inbound.fields != request.raw_headers:
+            if inbound is None or not inbound.same(request.raw_headers):
                 inbound = connection.inbound = Inbound(request.raw_headers)
             path, _, query = request.raw_path.partition("?")
             found = match(request.method, path)

@@ -8,11 +8,10 @@ bind the client to the provider's host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote
 
-Fields = Iterable[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer"
@@ -30,7 +29,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 
 # What a request's header is to us: most go on unread. A word is read here; some of them go on too.
-GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY = range(6)
+GOES_ON, STAYS, SIZE, WORD, WORD_ON, STEER, KEY = range(7)
 
 _WORDS = frozenset(b"connection expect host upgrade".split())
 _WORDS_ON = frozenset(
@@ -58,6 +57,8 @@ def request_kind(name: bytes) -> int:
         return KEY
     if name in _WORDS:
         return WORD
+    if name == b"content-length":
+        return SIZE
     if name == b"vendor" or name.startswith(b"routeur-"):
         return STEER
     if name in _WORDS_ON:
@@ -77,27 +78,41 @@ class Inbound:
     carry a key.
     """
 
-    __slots__ = ("fields", "keys", "lines", "steers", "words")
+    __slots__ = ("_joined", "_length_at", "_others", "keys", "lines", "steers", "words")
 
-    def __init__(self, fields: tuple[tuple[bytes, bytes], ...]) -> None:
-        self.fields = fields
+    def __init__(self, fields: Fields) -> None:
+        self._joined: bytes | None = None
+        self._length_at = -1
+        self._others = fields
         self.steers = False  # whether there is a word about who shall answer, and how
         self.lines: list[bytes] = []
         self.words: dict[bytes, bytes] = {}
         self.keys: list[bytes] = []
         lines, kinds = self.lines, _kinds
-        for name, value in fields:
+        for at, (name, value) in enumerate(fields):
             what = kinds[name]
             if what == GOES_ON:
                 lines += (name, b": ", value, b"\r\n")
             elif what == KEY:
                 self.keys.append(value)
+            elif what == SIZE:
+                self._length_at = at
+                self._others = fields[:at] + fields[at + 1 :]
             elif what != STAYS:
                 self.words[name.lower()] = value
                 if what == WORD_ON:
                     lines += (name, b": ", value, b"\r\n")
                 elif what == STEER:
                     self.steers = True
+
+    def same(self, fields: Fields) -> bool:
+        """Whether a request's headers are these but for Content-Length: what clients repeat on a
+        connection need not be sorted again."""
+        at = self._length_at
+        if at < 0:
+            return fields == self._others
+        rest = fields[:at] + fields[at + 1 :]
+        return rest == self._others and len(fields) > at and _kinds[fields[at][0]] == SIZE
 
     def word(self, name: bytes) -> str | None:
         """The value of a header that speaks to routeur (`name` in lower case)."""
@@ -111,14 +126,17 @@ class Inbound:
 
     def to_provider(self, without: frozenset[bytes]) -> bytes:
         """The lines that go on, but for those in `without` and those that `Connection` names."""
+        if self._joined is not None and not without:
+            return self._joined
         connection = self.words.get(b"connection")
         if connection is not None and connection.lower() not in (b"keep-alive", b"close"):
             without |= nominated(connection)
         lines = self.lines
-        if without:
-            kept = [lines[i : i + 4] for i in range(0, len(lines), 4)]
-            lines = [part for line in kept if line[0].lower() not in without for part in line]
-        return b"".join(lines)
+        if not without:
+            self._joined = b"".join(lines)
+            return self._joined
+        whole = [lines[i : i + 4] for i in range(0, len(lines), 4)]
+        return b"".join(part for line in whole if line[0].lower() not in without for part in line)
 
 
 # The lines of an answer's head that are more than passed on (line, name, value): those that say how
