@@ -11,11 +11,12 @@ from http import HTTPStatus
 import orjson
 from aiohttp import HttpVersion11, web
 
-from routeur.call import Attempt, Call
+from routeur.call import Attempt, Call, new_id
 from routeur.dialects import FAMILIES
 from routeur.errors import RouteurError, UpstreamError
 from routeur.headers import sane_id, value
 from routeur.relay import Splice
+from routeur.server import ClientConnection
 from routeur.upstream import CHUNKED, UNTIL_CLOSE, Head
 
 OUR_CREDENTIAL = frozenset(
@@ -41,19 +42,24 @@ class Reply(Splice):
 
     def __init__(
         self,
+        client: ClientConnection,
         transport: asyncio.Transport,
-        done: asyncio.Future[None],
         request: web.BaseRequest,
         call: Call,
     ) -> None:
         self.write = transport.write
-        self.done = done
+        self.done = client.loop.create_future()
+        self._client = client
         self.pieces = []
         self._request = request
         self._call = call
         modern = request.version == HttpVersion11
         self.decoded = not modern  # HTTP/1.0 knows no chunks
         self.keep = modern and request.keep_alive
+
+    def ended(self) -> None:
+        self._client.source = None  # it may be somebody else's by the time the handler wakes
+        super().ended()
 
     def head(self, head: Head) -> bytes:
         """The head to write to the client; raises UpstreamError (Refused) to pass nothing on."""
@@ -192,12 +198,13 @@ def json(value: object) -> bytes:
 def refusal(
     request: web.BaseRequest, family: str, error: RouteurError, call: Call | None
 ) -> web.Response:
-    """The answer to a request that cannot be served."""
-    body = error_body(family, error, (call.request_id or call.id) if call else "")
+    """The answer to a request that cannot be served; without a call it never was one."""
     if call is not None:
-        answer = own(call, error.status, body)
+        answer = own(call, error.status, error_body(family, error, call.request_id or call.id))
     else:
-        answer = plain(error.status, body)
+        id = sane_id(request.headers.get("X-Request-Id")) or new_id()
+        answer = plain(error.status, error_body(family, error, id))
+        answer.headers["X-Request-Id"] = id
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if not request.content.is_eof() or "Upgrade" in request.headers or request.method == "CONNECT":

@@ -165,6 +165,7 @@ class Router:
         current = {id(e.pool) for es in self.proxy.routing.endpoints.values() for e in es}
         for pool in [*self._pools]:
             pool.sweep(SWEEP)
+            pool.sample(self.metrics.chunk_delay)
             if id(pool) not in current and not pool.active:
                 pool.close()
                 self._pools.remove(pool)
@@ -194,6 +195,8 @@ class Router:
             caller = self._caller(inbound, query)
             return await self._serve(request, inbound, caller, *found, path, query)
         except RouteurError as error:
+            if error.status == 401:
+                self.log.counted("unauthorized", "requests without a valid key were refused")
             return answers.refusal(request, _family(request), error, None)
         except (asyncio.CancelledError, ConnectionError):
             raise
@@ -206,9 +209,13 @@ class Router:
 
     def _caller(self, inbound: Inbound, query: str) -> Caller:
         """Who is calling: the one place where keys are checked, for every path."""
-        if self.keys.open and not self.config.server.host.startswith("unix:"):
-            keys.require_local(inbound.word(b"host") or "", inbound.word(b"origin"))
+        if self.keys.open:
+            self._require_local(inbound)
         return self.keys.identify(keys.presented(inbound.keys, query))
+
+    def _require_local(self, inbound: Inbound) -> None:
+        if not self.config.server.host.startswith("unix:"):
+            keys.require_local(inbound.word(b"host") or "", inbound.word(b"origin"))
 
     def _serve(
         self,
@@ -242,6 +249,8 @@ class Router:
             raise _wrong_method(method, METHODS)
         page = self._pages.get(path)
         if page is not None:
+            if self.keys.open:
+                self._require_local(inbound)
             _only_get(request)
             return await page(request)
         caller = self._caller(inbound, query)

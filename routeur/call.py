@@ -17,6 +17,11 @@ _PROCESS = token_hex(6)  # ids are unique among processes by this, within one by
 _count = itertools.count(1)
 
 
+def new_id() -> str:
+    """An id for a call; also a request's, where nobody else gave it one."""
+    return f"tr_{_PROCESS}{next(_count):010x}"
+
+
 @dataclass(slots=True)
 class Attempt:
     """One request to one provider.
@@ -65,7 +70,7 @@ class Call:
         key: str | None = None,
         **known: Any,
     ) -> None:
-        self.id = f"tr_{_PROCESS}{next(_count):010x}"
+        self.id = new_id()
         self.started = time.perf_counter()
         self.started_at = time.time()
         self.method = method

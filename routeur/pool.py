@@ -225,6 +225,12 @@ class Pool:
         if not (status and status[0].startswith(b"2")):
             raise UpstreamError("the proxy refused the way to the provider")
 
+    def sample(self, tell: Callable[[float], None]) -> None:
+        """Have one block of one answer timed."""
+        for connection in self.active:
+            connection.time_next_block(tell)
+            return
+
     def sweep(self, seconds: float) -> None:
         """`seconds` have passed: end what has been silent or idle for too long."""
         for connection in [*self.active]:

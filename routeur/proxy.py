@@ -139,7 +139,7 @@ class Proxy:
                 connection = await pool.connect(this.limits.connect)
             if client.transport is None:
                 raise asyncio.CancelledError
-            reply = Reply(client.transport, client.loop.create_future(), facts.request, call)
+            reply = Reply(client, client.transport, facts.request, call)
             reply.attempt, reply.refuse = this.attempt, this.refuse
             reply.content = this.content
             if self.draining or b"upgrade" in facts.inbound.words:

@@ -46,6 +46,7 @@ class ClientConnection(RequestHandler):
         "held",
         "inbound",
         "loop",
+        "refused",
         "server",
         "source",
         "stalled_since",
@@ -57,12 +58,14 @@ class ClientConnection(RequestHandler):
         self.loop = loop  # asyncio.get_running_loop() costs a system call on Python 3.11
         self.source: Source | None = None
         self.inbound: Inbound | None = None  # the last request's headers: most clients repeat them
-        self.busy = False
+        self.busy = self.refused = False
         self.held = False  # a request's body is not being read, and much of it waits
         self.head_since = 0.0
         self.stalled_since = 0.0
 
     def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
         if not self.busy and not self.head_since:
             self.head_since = self.loop.time()
             self.server.reading_heads.add(self)
@@ -150,7 +153,10 @@ class ClientConnection(RequestHandler):
                 b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
                 % (status, HTTPStatus(status).phrase.encode(), len(body), body)
             )
-            self.force_close()
+            # Closed at once, with bytes unread, the answer might be lost to a reset.
+            self.refused = True
+            self.transport.write_eof()
+            self.loop.call_later(LINGER, self.force_close)
 
     def abort(self) -> None:
         """Cut, so that the client sees that its answer is not whole."""

@@ -10,6 +10,7 @@ byte as an `UpstreamError`, after it as a visible break.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -182,6 +183,20 @@ class Connection(asyncio.Protocol):
         self.silent = 0.0
         if self._drained is not None:
             await self._drained
+
+    def time_next_block(self, tell: Callable[[float], None]) -> None:
+        """Measure how long the next block of a body takes to be written, in seconds."""
+        write = self._write
+        if write is None:
+            return
+
+        def timed(data: bytes) -> None:
+            self._write = write
+            began = time.perf_counter()
+            write(data)
+            tell(time.perf_counter() - began)
+
+        self._write = timed
 
     def abort(self, receiver: Receiver) -> None:
         """Stop an answer.
