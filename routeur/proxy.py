@@ -214,7 +214,9 @@ class Try:
     def traced(self) -> bool:
         """Whether the answer shall get a block `routeur`."""
         facts = self.facts
-        return facts.inbound.asks(b"routeur-trace") and bool(facts.format) and not facts.stream
+        if facts.format is None or facts.stream or (self.out is not None and self.out.rest):
+            return False
+        return facts.inbound.asks(b"routeur-trace")
 
     def head(self, without: frozenset[bytes] = NO_HEADER) -> bytes:
         """The request's head."""
@@ -300,6 +302,7 @@ async def _traced(this: Try) -> web.StreamResponse:
         this.attempt.status = head.status
         call.first_byte = time.perf_counter()
         answers.check(head.status, this.refuse)
+        call.request_id = call.request_id or sane_id(head.request_id.decode("latin-1"))
         chunks.expect(None, head.content_type, head.content_encoding)
         data = bytearray()
         async for chunk in chunks:

@@ -312,7 +312,9 @@ class Connection(asyncio.Protocol):
             if not self._head_done or not raw.startswith(b"HTTP/1."):
                 return self._break("did not answer in HTTP")
             status = self._parser.get_status_code()
-            if not 100 <= status < 200:
+            if status < 100:
+                return self._break("did not answer in HTTP")
+            if status >= 200:
                 break
             if status == 101:
                 return self._break("switched protocols unasked")
@@ -431,7 +433,7 @@ class Connection(asyncio.Protocol):
         start = 0
         try:
             if data[0] in b"\r\n":  # the empty line may have been cut by the network
-                while start < min(3, len(data)) and not self._complete:
+                while start < min(4, len(data)) and not self._complete:
                     feed(data[start : start + 1])
                     start += 1
             while not self._complete and (end := data.find(b"\r\n\r\n", start)) >= 0:
