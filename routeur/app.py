@@ -62,6 +62,7 @@ class Router:
         self.ready = False
         self.port = 0  # of TCP, once it listens
         self.bus: Bus | None = None
+        self._path = ""  # of a unix socket that this process has made
         self._pools: list[Pool] = []
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Server | None = None
@@ -92,7 +93,8 @@ class Router:
         if listen is not None:
             made = loop.create_server(self.server, sock=listen, backlog=BACKLOG)
         elif host.startswith("unix:"):
-            made = loop.create_unix_server(self.server, host[5:], backlog=BACKLOG)
+            self._path = host[5:]
+            made = loop.create_unix_server(self.server, self._path, backlog=BACKLOG)
         else:
             made = loop.create_server(
                 self.server, host, port, backlog=BACKLOG, reuse_port=share or None
@@ -127,9 +129,9 @@ class Router:
         self._count()
         if self.bus is not None:
             self.bus.close()
-        if self.config.server.host.startswith("unix:"):
+        if self._path:
             with suppress(OSError):
-                os.unlink(self.config.server.host[5:])
+                os.unlink(self._path)
         self.log.close()
 
     def reload(self, config: Config) -> None:

@@ -436,7 +436,7 @@ class Connection(asyncio.Protocol):
                 while start < min(4, len(data)) and not self._complete:
                     feed(data[start : start + 1])
                     start += 1
-            while not self._complete and (end := data.find(b"\r\n\r\n", start)) >= 0:
+            while not self._complete and (end := data.find(b"\r\n\r\n", max(0, start - 3))) >= 0:
                 feed(data[start : end + 4])
                 start = end + 4
             if self._complete:

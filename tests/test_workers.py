@@ -1,0 +1,235 @@
+"""Several processes that look like one: real ones, with real signals."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.program import PATIENCE, Connection, Program, ask, chat, stream
+
+FILE = "server: {port: 0, workers: 2}\nlog: {format: json}\nproviders: {}\n"
+TRIES = 300  # connections until both of two workers have had one, which is a matter of chance
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """For tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("workers")
+    (folder / "router.yaml").write_text(FILE)
+    with Program(cwd=folder) as program:
+        program.said("serves on", 2)
+        yield program
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    (tmp_path / "router.yaml").write_text(FILE)
+    with Program(cwd=tmp_path) as program:
+        yield program
+
+
+def worker(trace: str) -> str:
+    """What of a trace's id belongs to the process."""
+    return trace[:-10]
+
+
+def one_of_each(**place: object) -> dict[str, str]:
+    """A trace of each of two workers."""
+    found: dict[str, str] = {}
+    for _ in range(TRIES):
+        trace = chat(**place)
+        found[worker(trace)] = trace
+        if len(found) == 2:
+            break
+    assert len(found) == 2
+    return found
+
+
+def broken_off(answer: http.client.HTTPResponse) -> bool:
+    """Whether an answer ends without its last chunk."""
+    try:
+        while line := answer.readline():
+            if line == b"data: [DONE]\n":
+                return False
+    except (OSError, http.client.HTTPException, ValueError):
+        pass
+    return True
+
+
+def count(port: int) -> float:
+    """The calls of all workers."""
+    _, _, page = ask("GET", "/metrics", port=port)
+    lines = [x for x in page.decode().splitlines() if x.startswith("routeur_requests_total{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_both_serve_on_one_port(shared: Program) -> None:
+    ports = {line.partition("serves on ")[2].split()[0] for line in shared.said("serves on", 2)}
+    assert len(ports) == 1
+    one_of_each(port=shared.port)
+
+
+def test_figures_are_of_all(shared: Program) -> None:
+    """Whoever is asked knows what all have done."""
+    before = count(shared.port)
+    one_of_each(port=shared.port)
+    calls = 10
+    for _ in range(calls):
+        chat(port=shared.port)
+    after = {count(shared.port) for _ in range(10)}
+    assert len(after) == 1
+    assert after.pop() >= before + calls + 2
+
+
+def test_traces_are_found_by_all(shared: Program) -> None:
+    for trace in one_of_each(port=shared.port).values():
+        for _ in range(10):
+            status, _, body = ask("GET", f"/v1/traces/{trace}", port=shared.port)
+            assert (status, trace.encode() in body) == (200, True)
+            assert ask("HEAD", f"/v1/traces/{trace}", port=shared.port)[0] == 200
+    assert ask("GET", "/v1/traces/tr_none", port=shared.port)[0] == 404
+
+
+def test_a_dead_one_is_replaced(program: Program) -> None:
+    """Its streams die visibly; the others' go on, and so does the service."""
+    program.said("serves on", 2)
+    port = program.port
+    with Connection(port) as connection:
+        under_way = stream(connection, 10_000)
+        victim, other = program.children(2)
+        os.kill(victim, signal.SIGKILL)
+        program.said(f"worker {victim} ended with status -9")
+        program.said("serves on", 3)
+        assert len(program.children(2)) == 2
+        one_of_each(port=port)
+        assert count(port) >= 2
+        os.kill(other, signal.SIGKILL)
+        assert broken_off(under_way)  # whosever it was
+    program.said("serves on", 4)
+    one_of_each(port=port)
+    program.signal(signal.SIGTERM)
+    assert program.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_drain(program: Program, number: signal.Signals) -> None:
+    """What is under way ends as it should, then so do all."""
+    program.said("serves on", 2)
+    with Connection(program.port) as connection:
+        under_way = stream(connection, 50)
+        program.signal(number)
+        program.said("draining", 2)
+        assert under_way.read().endswith(b"data: [DONE]\n\n")
+    assert program.ended() == 0
+    assert not [line for line in program.err if '"error"' in line and '"error":null' not in line]
+
+
+def test_the_second_signal_does_not_wait(program: Program) -> None:
+    program.said("serves on", 2)
+    with Connection(program.port) as connection:
+        under_way = stream(connection, 100_000)
+        program.signal(signal.SIGINT)
+        program.said("draining", 2)
+        program.signal(signal.SIGINT)
+        assert program.ended() == 0
+        assert broken_off(under_way)
+
+
+def test_hang_up_reads_the_file_again(program: Program, tmp_path: Path) -> None:
+    """In all of them, changed or not."""
+    program.said("serves on", 2)
+    program.signal(signal.SIGHUP)
+    program.said("the new configuration is in force", 2)
+    (tmp_path / "router.yaml").write_text(FILE + "aliases: {nick: [echo/echo]}\n")
+    program.signal(signal.SIGHUP)
+    program.said("the new configuration is in force", 4)
+    for _ in range(10):
+        assert chat('{"model": "nick", "messages": []}', port=program.port)
+
+
+def test_hang_up_at_birth(program: Program) -> None:
+    """Workers that do not know yet what to do with the signal live all the same."""
+    program.children(2)
+    program.signal(signal.SIGHUP)
+    program.said("the new configuration is in force")
+    program.said("serves on", 2)
+    assert not [line for line in program.err if "ended with status" in line]
+
+
+def test_the_end_at_birth(program: Program) -> None:
+    """However early it comes, nobody is left over."""
+    program.children(1)
+    program.signal(signal.SIGTERM)
+    assert program.ended() == 0
+
+
+def test_orphans_end(program: Program) -> None:
+    """Without their parent, workers drain and end."""
+    program.said("serves on", 2)
+    children = program.children(2)
+    program.process.kill()
+    program.said("draining", 2)
+    program.ended()
+    deadline = time.monotonic() + PATIENCE
+    while not all(gone(pid) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    """Dead, even if whoever adopted it has not looked yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    """Shared by inheritance; it is there until the last one has gone, and then not any more."""
+    path = tmp_path / "routeur.sock"
+    path.touch()
+    path.unlink()
+    with Program("--host", f"unix:{path}", "--workers", "2", cwd=tmp_path) as program:
+        program.said("serves on", 2)
+        one_of_each(path=path)
+        program.signal(signal.SIGTERM)
+        assert program.ended() == 0
+    assert not path.exists()
+
+
+def test_a_file_is_no_socket(tmp_path: Path) -> None:
+    """What stands at the place of a unix socket is not removed, unless it is one."""
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with Program("--host", f"unix:{path}", "--workers", "2", cwd=tmp_path) as program:
+        assert program.ended() == 2
+    assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_port_in_use(tmp_path: Path, share: bool) -> None:
+    """One line, also where the other one would share."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=share) as taken:
+        port = taken.getsockname()[1]
+        with Program("--port", str(port), "--workers", "2", cwd=tmp_path) as program:
+            assert program.ended() == 2
+    (line,) = program.err
+    assert line.startswith(f"routeur: cannot listen on 127.0.0.1:{port}: ")
+
+
+def test_workers_that_do_not_start(tmp_path: Path) -> None:
+    """Are not begun for ever."""
+    (tmp_path / "router.yaml").write_text(
+        "server: {port: 0, workers: 2}\n"
+        "providers: {p: {dialect: openai, base_url: 'https://h', tls: {ca: missing.pem}}}\n"
+    )
+    with Program(cwd=tmp_path) as program:
+        assert program.ended() != 0
+    assert len([line for line in program.err if "ended with status" in line]) <= 4
