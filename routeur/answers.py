@@ -205,6 +205,8 @@ def refusal(
         id = sane_id(request.headers.get("X-Request-Id")) or new_id()
         answer = plain(error.status, error_body(family, error, id))
         answer.headers["X-Request-Id"] = id
+    if error.allow:
+        answer.headers["Allow"] = ", ".join(error.allow)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if not request.content.is_eof() or "Upgrade" in request.headers or request.method == "CONNECT":

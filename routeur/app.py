@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import socket
 import sys
 import time
@@ -20,11 +22,18 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from routeur import answers, health, keys, metrics, models, traces
 from routeur.bus import Bus, Question
 from routeur.call import Call
-from routeur.config import Config
+from routeur.config import Config, problems
 from routeur.dialects import match, methods
 from routeur.dialects.base import Route
 from routeur.endpoint import Endpoints
-from routeur.errors import ClientError, Forbidden, NotFound, RouteurError, did_you_mean
+from routeur.errors import (
+    ClientError,
+    ConfigError,
+    Forbidden,
+    NotFound,
+    RouteurError,
+    did_you_mean,
+)
 from routeur.facts import Facts
 from routeur.headers import Inbound
 from routeur.health import PAGE_POLICY, Rates
@@ -93,6 +102,7 @@ class Router:
         if listen is not None:
             made = loop.create_server(self.server, sock=listen, backlog=BACKLOG)
         elif host.startswith("unix:"):
+            _require_free(host[5:])
             self._path = host[5:]
             made = loop.create_unix_server(self.server, self._path, backlog=BACKLOG)
         else:
@@ -135,11 +145,17 @@ class Router:
         self.log.close()
 
     def reload(self, config: Config) -> None:
-        """Use another configuration for what comes from now on; what is under way keeps the old
-        one.
+        """Use another configuration for what comes from now on; what is under way keeps the old.
+
+        Where it listens stays: raises ConfigError for keys that would leave that place open.
         """
         if config.server != self.config.server:
             self.log.event("warning", "reload", "changes of `server` take effect after a restart")
+            config = replace(config, server=self.config.server)
+        wrong = problems(config.server, config.auth, config.store)
+        if wrong:
+            raise ConfigError([f"{where}: {what}" for where, what in wrong])
+        self.log.configure(config.log.level, config.log.format)
         for pool in self._pools:
             pool.close()
         self.proxy.routing = self._routing(config)
@@ -233,6 +249,8 @@ class Router:
         """An inference request: from here on it is a call, with a trace."""
         if not caller.infers:
             raise Forbidden("this key manages: it cannot be used for inference")
+        if "." in path or "//" in path or "%" in path:
+            _refuse_climbing(path)
         call = Call(request.method, request.raw_path.partition("?")[0], family, caller.name)
         self.metrics.started()
         query = keys.without_key(query)
@@ -321,7 +339,7 @@ class Router:
                 "no such trace: only the latest are kept, for the key that made the call"
             )
         if request.method == "HEAD":
-            headers = {"X-Routeur-Trace-Status": str(shown["status_code"])}
+            headers = {"X-Routeur-Trace-Status": str(shown["status_code"]), "Server": "routeur"}
             headers["X-Routeur-Trace-Payload"] = "false"
             if shown["provider"]:
                 headers["X-Routeur-Trace-Provider"] = shown["provider"]
@@ -411,6 +429,13 @@ class Router:
             self.log.counted("malformed", "requests that are not well-formed HTTP/1.1 were refused")
 
 
+def _require_free(path: str) -> None:
+    """Raise OSError where somebody serves on a unix socket; a dead one is replaced."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == 0:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
 def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
     """The names that may be labels of metrics: models by provider, and credentials."""
     known = {name: [*provider.models] for name, provider in config.providers.items()}
@@ -419,13 +444,20 @@ def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
 
 def _raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, Route, str]:
     """The dialect and route of `/{provider}/{path}`: the provider's own API, as it stands."""
-    if any(part in ("..", ".") for part in path.lower().replace("%2e", ".").split("/")):
-        raise ClientError("a path with `..` is not passed on")
     known = match(request.method, path)
     family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
     if known is not None and known[0] == family:
         return family, replace(ANY, format=known[1].format), path
     return family, ANY, path
+
+
+def _refuse_climbing(path: str) -> None:
+    """A path must stay below the provider's base URL, however another server may read it."""
+    if path.startswith("//"):
+        raise ClientError("a path that begins with // is not passed on")
+    for part in re.split(r"[/\\]", unquote(unquote(path))):
+        if part.partition(";")[0] in (".", ".."):
+            raise ClientError("a path with `..` is not passed on")
 
 
 def _family(request: web.BaseRequest) -> str:
@@ -451,6 +483,7 @@ def _wrong_method(method: str, known: tuple[str, ...]) -> ClientError:
         f"{method} is not allowed at this path: use {' or '.join(known)}",
         status=405,
         code="method_not_allowed",
+        allow=known,
     )
 
 

@@ -15,6 +15,7 @@ import orjson
 from routeur.errors import ClientError
 
 DEPTH = 128
+NESTED = 200_000  # lists and objects in one body: the longest conversations have some thousands
 MODEL_LENGTH = 512  # characters; longer names are no names
 
 # Routing, limits and prices depend on these: a provider may take another one of two than we do.
@@ -60,11 +61,14 @@ _TYPES = {  # by ending, for what has no such beginning
 
 def parse(raw: bytes) -> dict[str, Any]:
     """The body's object; raises ClientError where it is none, or may be understood in two ways."""
+    nested = raw.count(b"[") + raw.count(b"{")
+    if nested > NESTED:  # each becomes an object: reading them would stop everybody else
+        raise ClientError(f"the body has more than {NESTED} lists and objects")
     try:
         doc = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _not_json(raw, error) from None
-    if raw.count(b"[") + raw.count(b"{") > DEPTH and _deeper(raw, DEPTH):
+    if nested > DEPTH and _deeper(raw, DEPTH):
         raise ClientError(f"the body is nested deeper than {DEPTH} levels")
     if type(doc) is not dict:
         raise ClientError("the body must be a JSON object, as in {...}")
@@ -187,7 +191,8 @@ def _refuse_duplicates(raw: bytes) -> None:
 def _model_span(raw: bytes) -> tuple[int, int]:
     if match := _MODEL_FIRST.match(raw):
         return match.span(1)
-    if raw.count(b'"model"') == 1 and (match := _MODEL.search(raw)):
+    plain = raw.count(b'"model"') == 1 and b"\\u00" not in raw
+    if plain and (match := _MODEL.search(raw)):
         return match.span(1)
     return next((start, end) for name, start, end in members(raw) if name == "model")
 

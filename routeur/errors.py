@@ -13,7 +13,8 @@ from difflib import get_close_matches
 class RouteurError(Exception):
     """A failure that a client is told about: `status` and `code`, in the caller's dialect.
 
-    `retry_after` (seconds) becomes the answer's `Retry-After`; `param` names the field at fault.
+    `retry_after` (seconds) becomes the answer's `Retry-After`, `allow` its `Allow`; `param` names
+    the field at fault.
     """
 
     status = 500
@@ -28,11 +29,13 @@ class RouteurError(Exception):
         status: int = 0,
         param: str | None = None,
         retry_after: float | None = None,
+        allow: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.allow = allow
         if code:
             self.code = code
         if status:

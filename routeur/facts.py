@@ -265,6 +265,7 @@ class Facts:
             while block := spool.read(SPOOL // 4):
                 yield block
             async for chunk in self._chunks():
+                form.feed(chunk)  # raises for a second model
                 yield chunk
 
         return Outgoing(first, length, rest())

@@ -99,7 +99,9 @@ class Inbound:
                 self._length_at = at
                 self._others = fields[:at] + fields[at + 1 :]
             elif what != STAYS:
-                self.words[name.lower()] = value
+                low = name.lower()
+                known = self.words.get(low)
+                self.words[low] = value if known is None else known + b"," + value
                 if what == WORD_ON:
                     lines += (name, b": ", value, b"\r\n")
                 elif what == STEER:
@@ -117,7 +119,7 @@ class Inbound:
     def word(self, name: bytes) -> str | None:
         """The value of a header that speaks to routeur (`name` in lower case)."""
         value = self.words.get(name)
-        return None if value is None else value.decode("utf-8", "surrogateescape").strip()
+        return None if value is None else value.decode("utf-8", "replace").strip()
 
     def asks(self, name: bytes) -> bool:
         """Whether a header such as `routeur-trace` says yes."""

@@ -12,7 +12,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from routeur.call import Call
+from routeur.call import Attempt, Call
 from routeur.providers import Provider
 
 WINDOW = 60  # seconds, one slot each
@@ -68,7 +68,7 @@ class Rates:
         """Count calls that are over."""
         attempts = Counter(
             [
-                (attempt.credential, attempt.target, attempt.status, int(call.ended))
+                (attempt.credential, attempt.target, _counted_as(attempt), int(call.ended))
                 for call in calls
                 for attempt in call.attempts
             ]
@@ -100,6 +100,11 @@ class Rates:
                 self._bound.clear()
             self._bound[at] = window
         return window
+
+
+def _counted_as(attempt: Attempt) -> int:
+    """The status to count: 502 where the provider brought none, or broke off."""
+    return 502 if attempt.error is not None and attempt.status < 400 else attempt.status
 
 
 def health(

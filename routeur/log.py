@@ -43,14 +43,18 @@ class Log:
     """
 
     def __init__(self, stream: TextIO, level: str = "info", format: str = "auto") -> None:
-        terminal = _is_terminal(stream)
+        self._terminal = _is_terminal(stream)
         self._out = _Output(stream)
-        self._level = LEVELS[level]
-        self._pretty = format == "pretty" or (format == "auto" and terminal)
-        self._coloured = terminal and not os.environ.get("NO_COLOR")
         self._waiting: list[Call | Line] = []
         self._timer: asyncio.TimerHandle | None = None
         self._counted: dict[str, _Counted] = {}
+        self.configure(level, format)
+
+    def configure(self, level: str, format: str) -> None:
+        """Another level and format from now on."""
+        self._level = LEVELS[level]
+        self._pretty = format == "pretty" or (format == "auto" and self._terminal)
+        self._coloured = self._terminal and not os.environ.get("NO_COLOR")
 
     def finished(self, call: Call) -> None:
         """Log a call: as `info`, or as a `warning` if routeur or a provider failed (5xx)."""

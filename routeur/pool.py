@@ -228,8 +228,9 @@ class Pool:
     def sample(self, tell: Callable[[float], None]) -> None:
         """Have one block of one answer timed."""
         for connection in self.active:
-            connection.time_next_block(tell)
-            return
+            if connection.answering:
+                connection.time_next_block(tell)
+                return
 
     def sweep(self, seconds: float) -> None:
         """`seconds` have passed: end what has been silent or idle for too long."""
@@ -238,9 +239,9 @@ class Pool:
                 continue
             limits = connection.limits
             connection.silent += seconds
-            if connection.answered and connection.silent > limits.idle:
+            if connection.answering and connection.silent > limits.idle:
                 connection.timeout("the provider sent nothing for too long")
-            elif not connection.answered and connection.silent > limits.first_byte:
+            elif not connection.answering and connection.silent > limits.first_byte:
                 connection.timeout("the provider did not answer in time")
         for connection in [*self.idle]:
             connection.idle_for += seconds

@@ -83,6 +83,7 @@ class Proxy:
             call.status, call.error = error.status, error.message
             return answers.refusal(facts.request, facts.dialect, error, call)
         except asyncio.CancelledError:
+            call.request_id = call.request_id or call.id
             if not call.ended:
                 call.status = CLIENT_GONE
                 call.aborted_by = "routeur" if self.draining else "client"

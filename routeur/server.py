@@ -129,13 +129,8 @@ class ClientConnection(RequestHandler):
         else:
             text = "the request is not well-formed HTTP/1.1"
         self.server.malformed(status, exc)
-        answer = web.Response(
-            status=status,
-            body=self.server.error_body(status, text),
-            content_type="application/json",
-        )
-        answer.force_close()
-        return answer
+        self.refuse(status, text)
+        return CLOSED
 
     def late(self) -> None:
         """The head did not come in time: say so, and close."""
@@ -149,7 +144,7 @@ class ClientConnection(RequestHandler):
         if self.transport is not None:
             body = self.server.error_body(status, message)
             self.transport.write(
-                b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
+                b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nServer: routeur\r\n"
                 b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
                 % (status, HTTPStatus(status).phrase.encode(), len(body), body)
             )

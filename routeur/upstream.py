@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # top of it.
 HIGH_WATER = 64 * 1024
 MAX_HEAD = 64 * 1024
+MAX_INTERIM = 20  # answers with 1xx before the real one
 # Decoded bytes that may gather before the receiver is asked to let go of what it need not keep.
 TRIM = 64 * 1024
 
@@ -98,11 +99,13 @@ class Connection(asyncio.Protocol):
         "_decoded",
         "_drained",
         "_head_done",
+        "_interim",
         "_keep",
         "_left",
         "_no_body",
         "_parser",
         "_pending",
+        "_timed",
         "_version",
         "_write",
         "answered",
@@ -162,9 +165,11 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self._no_body = no_body
         self._write = None
+        self._timed = False
         self._decoded = receiver.decoded
         self._pending = 0
         self._expect_head()
+        self._interim = 0
         self._buffer = b""
         self.pool.active.add(self)
         if len(body) > HIGH_WATER:
@@ -184,19 +189,26 @@ class Connection(asyncio.Protocol):
         if self._drained is not None:
             await self._drained
 
+    @property
+    def answering(self) -> bool:
+        """Whether the answer's head has come, and been accepted."""
+        return self._write is not None
+
     def time_next_block(self, tell: Callable[[float], None]) -> None:
         """Measure how long the next block of a body takes to be written, in seconds."""
         write = self._write
-        if write is None:
+        if write is None or self._timed:
             return
 
         def timed(data: bytes) -> None:
             self._write = write
+            self._timed = False
             began = time.perf_counter()
             write(data)
             tell(time.perf_counter() - began)
 
         self._write = timed
+        self._timed = True
 
     def abort(self, receiver: Receiver) -> None:
         """Stop an answer.
@@ -293,7 +305,6 @@ class Connection(asyncio.Protocol):
 
     def _head(self, data: bytes) -> None:
         self.answered = True
-        self.silent = 0.0
         data = self._buffer + data if self._buffer else data
         while True:
             end = data.find(b"\r\n\r\n") + 4
@@ -318,6 +329,9 @@ class Connection(asyncio.Protocol):
                 break
             if status == 101:
                 return self._break("switched protocols unasked")
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                return self._break("sent interim answers without end")
             self._expect_head()  # an interim answer: the real one follows
         self._buffer = b""
         self._answer(status, raw, data)
@@ -342,6 +356,7 @@ class Connection(asyncio.Protocol):
         except UpstreamError as error:
             return self._refuse(error)
         self._write = receiver.write
+        self.silent = 0.0
         if first or data:
             receiver.write(first + data)
         if data and receiver.watching:
@@ -355,6 +370,8 @@ class Connection(asyncio.Protocol):
         if b"\r\n " in raw or b"\r\n\t" in raw:
             raise UpstreamError("the provider folded a header line")
         start = raw.index(b"\r\n")
+        if not raw[:start].replace(b"\t", b" ").decode("latin-1").isprintable():
+            raise UpstreamError("the provider did not answer in HTTP")
         head = Head(status, raw[:start], raw[start:-2], UNTIL_CLOSE)
         length: int | None = None
         coding = b""
@@ -364,9 +381,12 @@ class Connection(asyncio.Protocol):
             if name == b"content-type":
                 head.content_type = value
             elif name == b"content-length":
+                value = value.strip(b" \t")
                 if length is not None or not value.isdigit() or len(value) > 18:
-                    raise UpstreamError("the provider sent more or less than one Content-Length")
+                    raise UpstreamError("the provider sent a Content-Length that is no number")
                 length = int(value)
+                if status == 204:  # has none (RFC 9110, 8.6)
+                    head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
             elif name == b"content-encoding":
                 head.content_encoding = value.strip().lower()
             else:
