@@ -266,7 +266,7 @@ class Router:
         if not path.startswith("/"):
             raise ClientError("the request target must be a path: absolute URLs are for proxies")
         if method not in METHODS:
-            raise _wrong_method(method, METHODS)
+            raise _wrong_method(method, methods(path) or METHODS)
         page = self._pages.get(path)
         if page is not None:
             if self.keys.open:

@@ -256,3 +256,15 @@ def test_two_files_and_escaped_slashes() -> None:
         b'{"a": {"file_data" : "data:application/pdf;base64,JVBERi0x\\/LjcK"},'
         b' "b": [{"file_data":"data:image/png;base64,iVBORw0KGgo="}], "c": 1.0}'
     )
+
+
+def test_more_lists_than_any_conversation_has():
+    """Reading each of them takes memory and time that everybody else waits for."""
+    with pytest.raises(ClientError, match="lists and objects"):
+        body.parse(b'{"model":"x","a":[' + b"[]," * body.NESTED + b"[]]}")
+
+
+def test_another_model_is_left_alone():
+    """The name may be spelled with an escape, and a plain one may stand elsewhere."""
+    raw = b'{"mod\\u0065l":"fast","metadata":{"model":"keep"}}'
+    assert body.replace_model(raw, "m") == b'{"mod\\u0065l":"m","metadata":{"model":"keep"}}'

@@ -537,6 +537,22 @@ async def test_forms(router, upstream, model, first, size, chunks):
     assert upstream.request.header("content-type") == FORM["Content-Type"]
 
 
+async def test_a_second_model_in_a_form(router, upstream):
+    """The provider might take the other one, so it gets no whole form, however late it comes."""
+    upstream.answers(b"{}")
+    name, rest = form("whisper-1", first=True, size=3_000_000)
+    again = name.replace(b"whisper-1", b"gpt-4o")
+
+    async def body():
+        yield name
+        yield rest.removesuffix(b"--b--\r\n")
+        yield again + b"--b--\r\n"
+
+    answer = await router.post("/v1/audio/transcriptions", data=body(), headers=FORM)
+    assert answer.status == 400
+    assert not any(request.done.is_set() for request in upstream.requests)
+
+
 async def test_form_without_a_model(router, upstream):
     body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n'
     answer = await router.post("/v1/audio/transcriptions", data=body, headers=FORM)

@@ -178,3 +178,8 @@ def test_other_ids(id: str | None) -> None:
 )
 def test_names_as_values(name: str, wanted: bytes) -> None:
     assert headers.value(name) == wanted
+
+
+def test_two_connection_headers_count_both():
+    inbound = headers.Inbound(((b"Connection", b"X-A"), (b"connection", b"X-B"), (b"X-B", b"1")))
+    assert inbound.to_provider(frozenset()) == b""

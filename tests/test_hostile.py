@@ -668,3 +668,37 @@ async def test_odd_paths_stay_with_their_provider(router, upstream, path):
         assert request.header("x-injected") is None
         assert request.target.startswith(b"/v1")
         assert b"/../" not in request.target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/files/../../admin",
+        "/v1/files/..%2f..%2fadmin",
+        "/v1/images/%2e%2e/%2E%2e/admin",
+        "/v1/audio/..%5c..%5cadmin",
+        "/v1/videos/..;/x",
+        "/v1/responses/../cancel",
+        "/openai/%252e%252e/x",
+        "/openai//example.org/x",
+    ],
+)
+async def test_no_path_climbs_out_of_its_base(router, upstream, path):
+    """Whichever way another server reads it: 400, and the provider sees nothing."""
+    head = f"DELETE {path} HTTP/1.1\r\nHost: localhost\r\nRouteur-Provider: openai\r\n"
+    answer = await router.raw(f"{head}Connection: close\r\n\r\n".encode())
+    assert statuses(answer)[0] in (400, 405)
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("name", ["Routeur-Provider", "Routeur-Model", "vendor"])
+async def test_a_header_that_is_no_text(router, upstream, name):
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{name}: ".encode() + b"\xff\r\n"
+    )
+    body = b'{"model":"gpt-4o"}'
+    answer = await router.raw(
+        head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    assert statuses(answer) == [404]
+    assert upstream.requests == []

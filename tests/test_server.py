@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 import routeur.app
+from routeur.errors import ConfigError
 from tests.conftest import Client, MakeRouter, merged, parse, settings
 from tests.fake import PATIENCE, Upstream
 
@@ -408,6 +409,21 @@ async def test_reload_changes_keys(router, upstream):
     assert (await router.post(CHAT, json=BODY, headers={"x-api-key": KEY})).status == 200
 
 
+async def test_reload_does_not_open_what_a_key_guards(make_router, upstream):
+    """Where it listens stays as it is, so a file that would do for loopback may not do here."""
+    router = await make_router(server={"host": "0.0.0.0"}, auth={"master_key": KEY})
+    with pytest.raises(ConfigError, match="reached from elsewhere"):
+        router.router.reload(parse(settings(upstream)))
+    assert (await router.post(CHAT, json=BODY)).status == 401
+
+
+async def test_reload_changes_the_log(router, upstream, capfd):
+    router.router.reload(parse(merged(settings(upstream), {"log": {"level": "error"}})))
+    await router.post(CHAT, json={})
+    await router.get("/metrics")
+    assert '"event":"call"' not in capfd.readouterr().err
+
+
 # ── the end
 
 
@@ -463,6 +479,15 @@ async def test_unix_socket(upstream: Upstream, tmp_path):
         assert await answer.read() == STREAM
     await router.stop()
     assert not path.exists()
+
+
+async def test_a_served_unix_socket_is_not_taken(upstream: Upstream, tmp_path):
+    config = merged(settings(upstream), {"server": {"host": f"unix:{tmp_path}/routeur.sock"}})
+    first, second = routeur.app.Router(parse(config)), routeur.app.Router(parse(config))
+    await first.start()
+    with pytest.raises(OSError, match="in use"):
+        await second.start()
+    await first.stop()
 
 
 async def test_two_at_once(make_router: MakeRouter, upstream: Upstream):

@@ -269,6 +269,16 @@ def test_answers_without_a_body(raw: bytes, no_body: bool, length: int) -> None:
             assert line.pool.take() is line.connection
 
 
+def test_odd_but_legal_lengths(line: Line) -> None:
+    """White space around the number (RFC 9110, 5.5); a length with a 204, which goes no further."""
+    sink = line.ask(Sink())
+    line.come(OK + b"Content-Length: 5 \t\r\n\r\n12345")
+    assert (sink.end, sink.data) == ("ended", b"12345")
+    none = line.ask(Sink())
+    line.come(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nX-A: 1\r\n\r\n")
+    assert (none.end, none.heads[0].passed) == ("ended", b"\r\nX-A: 1\r\n")
+
+
 def test_head_without_framing(line: Line) -> None:
     sink = line.ask(Sink(), no_body=True)
     line.come(CLOSE)
@@ -306,6 +316,7 @@ def test_head_with_a_body(line: Line) -> None:
         b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\n12345",
         b"HTTP/1.1 099 Odd\r\nContent-Length: 5\r\n\r\n12345",
+        b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 5\r\n\r\n12345",
         b"HTTP/1.1 20 Odd\r\nContent-Length: 5\r\n\r\n12345",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
         b"\r\n" + LENGTH + b"12345",
@@ -532,6 +543,37 @@ def test_first_byte_in_time(line: Line) -> None:
     line.pool.sweep(0.2)
     assert isinstance(sink.end, UpstreamTimeout)
     assert line.wire.aborted
+
+
+@pytest.mark.parametrize(
+    "drip", [b"HTTP/1.1 103 Early Hints\r\n\r\n", OK, b"X-A: 1\r\n"], ids=["1xx", "line", "header"]
+)
+def test_a_dripped_head_is_no_answer(line: Line, drip: bytes) -> None:
+    """What comes before the end of the head does not stop the clock."""
+    sink = line.ask(Sink())
+    line.come(OK if drip.startswith(b"X") else b"")
+    line.pool.sweep(1.5)
+    line.come(drip)
+    line.pool.sweep(0.6)
+    assert isinstance(sink.end, UpstreamTimeout)
+
+
+def test_interim_answers_without_end(line: Line) -> None:
+    sink = line.ask(Sink())
+    line.come(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 21)
+    assert isinstance(sink.end, UpstreamError)
+    assert line.wire.aborted
+
+
+def test_a_block_is_timed_once(line: Line) -> None:
+    """However long a stream has been silent: the next block is one sample."""
+    told: list[float] = []
+    sink = line.ask(Sink())
+    line.come(CHUNKS)
+    for _ in range(2_000):
+        line.pool.sample(told.append)
+    line.come(b"1\r\na\r\n", b"1\r\nb\r\n")
+    assert (sink.data, len(told)) == (b"1\r\na\r\n1\r\nb\r\n", 1)
 
 
 def test_silence_in_the_body(line: Line) -> None:
