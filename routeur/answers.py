@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -33,10 +34,11 @@ class Reply(Splice):
 
     `refuse` are the statuses that are not passed on because another target may do better;
     `content` matches the first content of a stream in the route's format. `keep` says whether the
-    client's connection stays open afterwards.
+    client's connection stays open afterwards; `on_start` is called when the answer is accepted.
     """
 
     attempt: Attempt
+    on_start: Callable[[], None]
     refuse: frozenset[int] = frozenset()
     content: re.Pattern[bytes] | None = None
 
@@ -82,6 +84,7 @@ class Reply(Splice):
             self.content if event_stream else None, head.content_type, head.content_encoding
         )
         self.started = True
+        self.on_start()
         return b"HTTP/1.1%b%b%bServer-Timing: routeur;dur=%.2f, upstream;dur=%.2f\r\n%b\r\n" % (
             head.line[8:],
             head.passed,

@@ -58,7 +58,7 @@ class Facts:
     _form: multipart.Form | None = None
     _spool: SpooledTemporaryFile[bytes] | None = None
     _has: frozenset[str] | None = None
-    _tokens: int | None = None
+    _prompt: int | None = None
 
     def __init__(
         self,
@@ -207,12 +207,23 @@ class Facts:
             self._has = FORMATS[self.format].has(dict(self.doc)) if self.format else frozenset()
         return self._has
 
+    def prompt(self) -> int:
+        """The size of the prompt in characters of text."""
+        if self._prompt is None:
+            self._prompt = (
+                FORMATS[self.format].prompt(dict(self.doc)) if self.format else len(self.raw)
+            )
+        return self._prompt
+
     def tokens(self) -> int:
         """An estimate of the prompt's tokens."""
-        if self._tokens is None:
-            size = FORMATS[self.format].prompt(dict(self.doc)) if self.format else len(self.raw)
-            self._tokens = size // CHARACTERS_PER_TOKEN + 1
-        return self._tokens
+        return self.prompt() // CHARACTERS_PER_TOKEN + 1
+
+    def let_go(self) -> None:
+        """The answer has begun: the body will not be sent again, and a stream may take long."""
+        if self.stream and self.raw:
+            self.prompt()
+            self.raw, self.doc = b"", MappingProxyType({})
 
     # ---- the way on
 

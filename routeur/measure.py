@@ -22,8 +22,8 @@ def measure(facts: Facts, call: Call, tap: Tap, price: Price | None, *, whole: b
     usage = None
     if whole:
         usage = streamed_usage(form, tap.first, tap.last, tap.total <= len(tap.last))
-    if usage is None and facts.doc:
-        usage = estimated_usage(form, tap.first, tap.last, tap.total, form.prompt(dict(facts.doc)))
+    if usage is None and facts.method == "POST":
+        usage = estimated_usage(form, tap.first, tap.last, tap.total, facts.prompt())
         call.estimated = True
     if usage is not None:
         call.usage = usage

@@ -108,9 +108,10 @@ class Proxy:
             call.provider, call.model = target.provider, target.model or None
             call.provider_dialect, call.credential = provider.dialect, endpoint.credential.name
             call.attempts.append(attempt := Attempt(str(target), endpoint.credential.name))
-            out = facts.outgoing(provider, target.model)
-            last = not left or (out is not None and out.rest is not None)
-            this = Try(facts, call, attempt, endpoint, out, NO_STATUS if last else routing.statuses)
+            this = Try(facts, call, attempt, endpoint, facts.outgoing(provider, target.model))
+            last = not left or this.streams
+            if not last:
+                this.refuse = routing.statuses
             this.limits = (plan.rule and plan.rule.timeouts) or provider.timeouts
             began = time.perf_counter()
             try:
@@ -130,11 +131,12 @@ class Proxy:
 
         Raises UpstreamError as long as nothing has been sent to the client.
         """
-        facts, call, pool, out = this.facts, this.call, this.endpoint.pool, this.out
+        # The body is not held here: a stream that lasts would keep it in memory to its end.
+        facts, call, pool = this.facts, this.call, this.endpoint.pool
         client = cast(ClientConnection, facts.request.protocol)
-        head = this.head()
+        this.lines = this.head()
         # A body that is streamed cannot be sent twice: it gets a connection that cannot be stale.
-        connection = pool.take() if out is None or out.rest is None else None
+        connection = None if this.streams else pool.take()
         while True:
             if connection is None:
                 connection = await pool.connect(this.limits.connect)
@@ -142,17 +144,16 @@ class Proxy:
                 raise asyncio.CancelledError
             reply = Reply(client, client.transport, facts.request, call)
             reply.attempt, reply.refuse = this.attempt, this.refuse
-            reply.content = this.content
+            reply.content, reply.on_start = this.content, this.let_go
             if self.draining or b"upgrade" in facts.inbound.words:
                 reply.keep = False
             client.source = connection
             upload = None
-            if out is not None and out.rest is not None:
-                upload = _upload(connection, reply, head, out, this.limits)
+            if this.streams:
+                upload = _upload(connection, reply, this)
             else:
                 no_body = facts.method == "HEAD"
-                body = out.first if out else b""
-                connection.send(reply, head, body, limits=this.limits, no_body=no_body)
+                connection.send(reply, this.lines, this.body, limits=this.limits, no_body=no_body)
             call.sent = time.perf_counter()
             if client.writing_paused:
                 connection.pause_reading()
@@ -188,6 +189,8 @@ class Try:
     """One attempt in the making: what goes where, and what may come back."""
 
     limits: Timeouts
+    refuse = NO_STATUS
+    lines = b""  # the request's head
 
     def __init__(
         self,
@@ -196,14 +199,23 @@ class Try:
         attempt: Attempt,
         endpoint: Endpoint,
         out: Outgoing | None,
-        refuse: frozenset[int],
     ) -> None:
         self.facts = facts
         self.call = call
         self.attempt = attempt
         self.endpoint = endpoint
         self.out = out
-        self.refuse = refuse
+        self.streams = out is not None and out.rest is not None
+
+    @property
+    def body(self) -> bytes:
+        return self.out.first if self.out else b""
+
+    def let_go(self) -> None:
+        """The answer has begun: nothing of the request is sent again."""
+        if not self.streams:
+            self.out, self.lines = None, b""
+            self.facts.let_go()
 
     @property
     def content(self) -> re.Pattern[bytes] | None:
@@ -215,7 +227,7 @@ class Try:
     def traced(self) -> bool:
         """Whether the answer shall get a block `routeur`."""
         facts = self.facts
-        if facts.format is None or facts.stream or (self.out is not None and self.out.rest):
+        if facts.format is None or facts.stream or self.streams:
             return False
         return facts.inbound.asks(b"routeur-trace")
 
@@ -263,13 +275,13 @@ def _dry_run(routing: Routing, facts: Facts, plan: Plan, call: Call) -> web.Stre
     return answers.own(call, 200, answers.json(shown))
 
 
-def _upload(
-    connection: Connection, reply: Reply, head: bytes, out: Outgoing, limits: Timeouts
-) -> asyncio.Task[None]:
+def _upload(connection: Connection, reply: Reply, this: Try) -> asyncio.Task[None]:
     """Write a request's head, and let a task send its body as the client sends it."""
+    out = this.out
+    assert out is not None
     chunked = out.length is None
     first = _frame(out.first) if chunked else out.first
-    connection.send(reply, head, first, limits=limits, more=True)
+    connection.send(reply, this.lines, first, limits=this.limits, more=True)
 
     async def send_rest() -> None:
         try:
@@ -295,8 +307,7 @@ async def _traced(this: Try) -> web.StreamResponse:
     call = this.call
     connection = await this.endpoint.pool.connect(this.limits.connect)
     chunks = Chunks(connection)
-    body = this.out.first if this.out else b""
-    connection.send(chunks, this.head(ACCEPT_ENCODING), body, limits=this.limits)
+    connection.send(chunks, this.head(ACCEPT_ENCODING), this.body, limits=this.limits)
     call.sent = time.perf_counter()
     try:
         head = await chunks.answer()

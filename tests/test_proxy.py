@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -415,3 +416,21 @@ async def test_bare_base64_of_files(make_router: MakeRouter, upstream: Upstream,
     await client.post(CHAT, data=raw)
     wanted = raw.replace(pdf.encode(), b"data:application/pdf;base64," + pdf.encode())
     assert upstream.request.body == (wanted if preset else raw)
+
+
+async def test_the_body_of_a_stream_under_way_is_let_go(both: Client, upstream: Upstream) -> None:
+    """A long stream does not keep its prompt in memory; its size is estimated all the same."""
+    upstream.answers(b"data: {}\n\n" * 4, headers={"Content-Type": "text/event-stream"}, hold=10)
+    messages = [{"role": "user", "content": "word " * 4_000_000}]
+    body = json.dumps({"model": "gpt-4o", "stream": True, "messages": messages}).encode()
+    tracemalloc.start()
+    try:
+        answer = await both.post("/v1/chat/completions", data=body)
+        await answer.content.readany()
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+    upstream.release()
+    await answer.read()
+    assert (await both.trace(answer))["usage"]["input"] > 4_000_000
