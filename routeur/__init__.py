@@ -4,6 +4,7 @@ The modules, in reading order: first the path of a request, then what stands bes
 
     __main__.py              the command line: serve, check, explain
     app.py                   which path leads where; what lives as long as the process
+        paths.py             what a path says
     keys.py                  who is calling
     proxy.py                 one request, from the client to a provider and back: read it whole
         facts.py             what one look at a request tells, and its body on the way through
@@ -24,6 +25,7 @@ The modules, in reading order: first the path of a request, then what stands bes
     pool.py                  the connections of one credential
         local.py             those of `echo`, without a network
     upstream.py              one connection: HTTP/1.1 over httptools, framing counted byte by byte
+        heads.py             the heads of answers, and how their bodies are framed
     relay.py                 where an answer goes: spliced to the client, or as chunks; and the tap
 
     config.py                router.yaml, checked, as one immutable value

@@ -16,9 +16,9 @@ from routeur.call import Attempt, Call, new_id
 from routeur.dialects import FAMILIES
 from routeur.errors import RouteurError, UpstreamError
 from routeur.headers import sane_id, value
+from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
 from routeur.relay import Splice
 from routeur.server import ClientConnection
-from routeur.upstream import CHUNKED, UNTIL_CLOSE, Head
 
 OUR_CREDENTIAL = frozenset(
     [401, 402, 403]

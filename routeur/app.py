@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import socket
 import sys
 import time
@@ -19,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from routeur import answers, health, keys, metrics, models, traces
+from routeur import answers, health, keys, metrics, models, paths, traces
 from routeur.bus import Bus, Question
 from routeur.call import Call
 from routeur.config import Config, problems
@@ -53,8 +52,6 @@ BACKLOG = 4096
 AT_ONCE = 256  # calls that are counted together; after a quarter of a second all are
 LISTS = ("/v1/models", "/v1beta/models", "/models")
 SPOKEN = (HttpVersion11, HttpVersion10)
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-ANY = Route("*", "*", body="any", creates=False)
 
 
 class Router:
@@ -215,13 +212,13 @@ class Router:
         except RouteurError as error:
             if error.status == 401:
                 self.log.counted("unauthorized", "requests without a valid key were refused")
-            return answers.refusal(request, _family(request), error, None)
+            return answers.refusal(request, paths.family_of(request), error, None)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             self._bug(error)
             hidden = RouteurError("internal error")
-            return answers.refusal(request, _family(request), hidden, None)
+            return answers.refusal(request, paths.family_of(request), hidden, None)
         finally:
             connection.request_ends()
 
@@ -250,7 +247,7 @@ class Router:
         if not caller.infers:
             raise Forbidden("this key manages: it cannot be used for inference")
         if "." in path or "//" in path or "%" in path:
-            _refuse_climbing(path)
+            paths.refuse_climbing(path)
         call = Call(request.method, request.raw_path.partition("?")[0], family, caller.name)
         self.metrics.started()
         query = keys.without_key(query)
@@ -265,13 +262,13 @@ class Router:
         method = request.method
         if not path.startswith("/"):
             raise ClientError("the request target must be a path: absolute URLs are for proxies")
-        if method not in METHODS:
-            raise _wrong_method(method, methods(path) or METHODS)
+        if method not in paths.METHODS:
+            raise paths.wrong_method(method, methods(path) or paths.METHODS)
         page = self._pages.get(path)
         if page is not None:
             if self.keys.open:
                 self._require_local(inbound)
-            _only_get(request)
+            paths.only_get(request)
             return await page(request)
         caller = self._caller(inbound, query)
         if (inbound.word(b"upgrade") or "").lower() == "websocket":
@@ -280,18 +277,18 @@ class Router:
             )
         known = methods(path)
         if known:
-            raise _wrong_method(method, known)
+            raise paths.wrong_method(method, known)
         ours = await self._ours(request, caller, path, query)
         if ours is not None:
             return ours
         first, _, rest = path[1:].partition("/")
         provider = self.proxy.routing.table.serve(first)
         if provider is not None:
-            family, route, rest = _raw(request, provider, "/" + rest)
+            family, route, rest = paths.raw(request, provider, "/" + rest)
             return await self._serve(request, inbound, caller, family, route, rest, query, provider)
         if path.startswith(("/v1/", "/v1beta/", "/upload/")):
-            family = _family(request)
-            return await self._serve(request, inbound, caller, family, ANY, path, query)
+            family = paths.family_of(request)
+            return await self._serve(request, inbound, caller, family, paths.ANY, path, query)
         if first in self.config.off:
             raise NotFound(
                 f'provider "{first}" is off: {self.config.off[first]}', code="provider_not_found"
@@ -306,15 +303,15 @@ class Router:
         if path in LISTS or path.startswith(("/v1/models/", "/v1beta/models/")):
             if request.method == "DELETE":  # a fine-tuned model, at the provider
                 return None
-            _only_get(request)
+            paths.only_get(request)
             return self._models(request, path, query)
         if path.startswith("/v1/traces/"):
-            _only_get(request)
+            paths.only_get(request)
             return await self._trace(request, caller, path[len("/v1/traces/") :])
         return None
 
     def _models(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
-        family = _family(request)
+        family = paths.family_of(request)
         table = self.proxy.routing.table
         _, _, name = path.partition("/models")
         if len(name) > 1:
@@ -440,51 +437,6 @@ def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
     """The names that may be labels of metrics: models by provider, and credentials."""
     known = {name: [*provider.models] for name, provider in config.providers.items()}
     return known, [c.name for provider in config.providers.values() for c in provider.credentials]
-
-
-def _raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, Route, str]:
-    """The dialect and route of `/{provider}/{path}`: the provider's own API, as it stands."""
-    known = match(request.method, path)
-    family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
-    if known is not None and known[0] == family:
-        return family, replace(ANY, format=known[1].format), path
-    return family, ANY, path
-
-
-def _refuse_climbing(path: str) -> None:
-    """A path must stay below the provider's base URL, however another server may read it."""
-    if path.startswith("//"):
-        raise ClientError("a path that begins with // is not passed on")
-    for part in re.split(r"[/\\]", unquote(unquote(path))):
-        if part.partition(";")[0] in (".", ".."):
-            raise ClientError("a path with `..` is not passed on")
-
-
-def _family(request: web.BaseRequest) -> str:
-    """The dialect of a path; where it is nobody's, what else the request says of it."""
-    path = request.raw_path.partition("?")[0]
-    found = match("POST", path)
-    if found is not None:
-        return found[0]
-    if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:
-        return "gemini"
-    if "anthropic-version" in request.headers:
-        return "anthropic"
-    return "openai"
-
-
-def _only_get(request: web.BaseRequest) -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise _wrong_method(request.method, ("GET", "HEAD"))
-
-
-def _wrong_method(method: str, known: tuple[str, ...]) -> ClientError:
-    return ClientError(
-        f"{method} is not allowed at this path: use {' or '.join(known)}",
-        status=405,
-        code="method_not_allowed",
-        allow=known,
-    )
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from routeur.errors import RouteurError, UpstreamError
+from routeur.heads import Head
 
 if TYPE_CHECKING:
-    from routeur.upstream import Connection, Head
+    from routeur.upstream import Connection
 
 KEEP_FIRST = 8 * 1024  # Anthropic says at the start what went in
 KEEP_LAST = 32 * 1024  # everybody says at the end what came out

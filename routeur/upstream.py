@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from routeur.errors import UpstreamError, UpstreamTimeout
-from routeur.headers import NOTED, nominated
+from routeur.heads import CHUNKED, UNTIL_CLOSE, Head, may_be_head, read_head
 from routeur.providers import Timeouts
 
 if TYPE_CHECKING:
@@ -33,29 +33,9 @@ TRIM = 64 * 1024
 
 NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
-CHUNKED = -1  # the answer's body is framed in chunks
-UNTIL_CLOSE = -2  # it ends with the connection
-
 
 class Stale(UpstreamError):
     """A reused connection ended before any byte of the answer: worth one more try on a new one."""
-
-
-class Head:
-    """An answer's head.
-
-    `line` is the status line as it came, without its end; `passed` are the header lines that go
-    back to the client, between line ends. `length` counts the body's bytes, or is CHUNKED
-    or UNTIL_CLOSE.
-    """
-
-    request_id = content_type = content_encoding = b""
-
-    def __init__(self, status: int, line: bytes, passed: bytes, length: int) -> None:
-        self.status = status
-        self.line = line
-        self.passed = passed
-        self.length = length
 
 
 class Receiver(Protocol):
@@ -309,7 +289,7 @@ class Connection(asyncio.Protocol):
         while True:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
-                if not _may_be_head(data):
+                if not may_be_head(data):
                     self._break("did not answer in HTTP")
                 elif len(data) > MAX_HEAD:
                     self._break("sent a head larger than 64 KiB")
@@ -341,7 +321,9 @@ class Connection(asyncio.Protocol):
         receiver = cast(Receiver, self.receiver)
         surplus = False
         try:
-            head = self._read_head(status, raw)
+            head = read_head(status, raw, no_body=self._no_body)
+            if head.length == UNTIL_CLOSE:
+                self._keep = False
             self._left = length = head.length
             self._complete = length == 0
             if data:
@@ -363,61 +345,6 @@ class Connection(asyncio.Protocol):
             receiver.look()
         if self._complete:
             self._finish(surplus)
-
-    def _read_head(self, status: int, raw: bytes) -> Head:
-        """Read a head that llhttp has accepted (RFC 9112, 6.3); raises UpstreamError for framing in
-        which two readers could see different answers."""
-        if b"\r\n " in raw or b"\r\n\t" in raw:
-            raise UpstreamError("the provider folded a header line")
-        start = raw.index(b"\r\n")
-        if not raw[:start].replace(b"\t", b" ").decode("latin-1").isprintable():
-            raise UpstreamError("the provider did not answer in HTTP")
-        head = Head(status, raw[:start], raw[start:-2], UNTIL_CLOSE)
-        length: int | None = None
-        coding = b""
-        private: frozenset[bytes] = frozenset()
-        for line, name, value in NOTED.findall(raw):
-            name = name.lower()
-            if name == b"content-type":
-                head.content_type = value
-            elif name == b"content-length":
-                value = value.strip(b" \t")
-                if length is not None or not value.isdigit() or len(value) > 18:
-                    raise UpstreamError("the provider sent a Content-Length that is no number")
-                length = int(value)
-                if status == 204:  # has none (RFC 9110, 8.6)
-                    head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
-            elif name == b"content-encoding":
-                head.content_encoding = value.strip().lower()
-            else:
-                if name == b"x-request-id":
-                    head.request_id = value
-                elif name == b"connection":
-                    private |= nominated(value)
-                elif name == b"transfer-encoding":
-                    coding += value.strip().lower()
-                head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
-        if private:
-            head.passed = _without(head.passed, private)
-        head.length = self._framing(status, length, coding)
-        return head
-
-    def _framing(self, status: int, length: int | None, coding: bytes) -> int:
-        if coding:
-            if length is not None:
-                raise UpstreamError("the provider framed its answer in two ways")
-            if coding != b"chunked":
-                raise UpstreamError("the provider used a transfer coding other than chunked")
-            if self._parser.get_http_version() == "1.0":
-                raise UpstreamError("the provider sent chunks in HTTP/1.0")
-        if self._no_body or status in (204, 304):
-            return 0
-        if length is not None:
-            return length
-        if coding:
-            return CHUNKED
-        self._keep = False
-        return UNTIL_CLOSE
 
     def _count(self, data: bytes) -> tuple[bytes, bool]:
         """Take a block of the body: what of it is to be written, and if more came than belongs to
@@ -506,14 +433,3 @@ class Connection(asyncio.Protocol):
         self.pool.forget(self)
         if self.transport is not None:
             self.transport.abort()
-
-
-def _may_be_head(data: bytes) -> bool:
-    """Whether these can be the first bytes of an HTTP/1.1 head; a bare LF would never end it."""
-    return b"HTTP/1."[: len(data)] == data[:7] and data.count(b"\n") == data.count(b"\r\n")
-
-
-def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
-    """Header lines (between line ends) but for those with these names."""
-    kept = [x for x in lines.split(b"\r\n") if x.partition(b":")[0].lower() not in names]
-    return b"\r\n".join(kept)

@@ -13,12 +13,12 @@ import routeur
 ORDER = """
     __main__
     app explain workers bus watch
-    admin models health config config_rules config_providers presets yamlfile
+    paths admin models health config config_rules config_providers presets yamlfile
     proxy answers server log traces metrics measure
     facts multipart body
     rules matching auto
     call keys
-    endpoint local pool relay upstream
+    endpoint local pool relay upstream heads
     credentials providers usage
     headers errors
     dialects

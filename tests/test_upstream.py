@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from routeur.errors import UpstreamError, UpstreamTimeout
+from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
 from routeur.pool import Origin, Pool
 from routeur.providers import Timeouts
-from routeur.upstream import CHUNKED, UNTIL_CLOSE, Connection, Head, Stale
+from routeur.upstream import Connection, Stale
 
 LIMITS = Timeouts(connect=1, first_byte=2, idle=1)
 OK = b"HTTP/1.1 200 OK\r\n"

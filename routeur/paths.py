@@ -1,0 +1,62 @@
+"""What a path says: whose dialect it is, what it may hold, and which methods it has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from routeur.dialects import match
+from routeur.dialects.base import Route
+from routeur.errors import ClientError
+from routeur.providers import Provider
+
+ANY = Route("*", "*", body="any", creates=False)  # of which only bytes are copied
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, Route, str]:
+    """The dialect and route of `/{provider}/{path}`: the provider's own API, as it stands."""
+    known = match(request.method, path)
+    family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
+    if known is not None and known[0] == family:
+        return family, replace(ANY, format=known[1].format), path
+    return family, ANY, path
+
+
+def refuse_climbing(path: str) -> None:
+    """A path must stay below the provider's base URL, however another server may read it."""
+    if path.startswith("//"):
+        raise ClientError("a path that begins with // is not passed on")
+    for part in re.split(r"[/\\]", unquote(unquote(path))):
+        if part.partition(";")[0] in (".", ".."):
+            raise ClientError("a path with `..` is not passed on")
+
+
+def family_of(request: web.BaseRequest) -> str:
+    """The dialect of a path; where it is nobody's, what else the request says of it."""
+    path = request.raw_path.partition("?")[0]
+    found = match("POST", path)
+    if found is not None:
+        return found[0]
+    if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:
+        return "gemini"
+    if "anthropic-version" in request.headers:
+        return "anthropic"
+    return "openai"
+
+
+def only_get(request: web.BaseRequest) -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise wrong_method(request.method, ("GET", "HEAD"))
+
+
+def wrong_method(method: str, known: tuple[str, ...]) -> ClientError:
+    return ClientError(
+        f"{method} is not allowed at this path: use {' or '.join(known)}",
+        status=405,
+        code="method_not_allowed",
+        allow=known,
+    )
