@@ -65,7 +65,8 @@ def read_head(status: int, raw: bytes, *, no_body: bool) -> Head:
                 coding += value.strip().lower()
             head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
     if private:
-        head.passed = _without(head.passed, private)
+        # Without its length the client could not tell where the answer ends.
+        head.passed = _without(head.passed, private - {b"content-length"})
     head.length = _framing(status, length, coding, no_body=no_body, old=raw.startswith(b"HTTP/1.0"))
     return head
 

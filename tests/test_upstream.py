@@ -280,6 +280,13 @@ def test_odd_but_legal_lengths(line: Line) -> None:
     assert (none.end, none.heads[0].passed) == ("ended", b"\r\nX-A: 1\r\n")
 
 
+def test_the_length_stays(line: Line) -> None:
+    """A provider that calls its Content-Length a matter between two hops: the client needs it."""
+    sink = line.ask(Sink())
+    line.come(OK + b"Connection: content-length, X-A\r\nX-A: 1\r\nContent-Length: 5\r\n\r\n12345")
+    assert sink.heads[0].passed == b"\r\nContent-Length: 5\r\n"
+
+
 def test_head_without_framing(line: Line) -> None:
     sink = line.ask(Sink(), no_body=True)
     line.come(CLOSE)
