@@ -36,7 +36,7 @@ from routeur.errors import (
 from routeur.facts import Facts
 from routeur.headers import Inbound
 from routeur.health import PAGE_POLICY, Rates
-from routeur.keys import Caller, Keys
+from routeur.keys import Caller, Keys, Known
 from routeur.log import Log
 from routeur.metrics import Metrics
 from routeur.pool import SWEEP, Pool
@@ -197,7 +197,7 @@ class Router:
         assert isinstance(connection, ClientConnection)
         connection.request_begins()
         try:
-            if request.version not in SPOKEN:
+            if request.version is not HttpVersion11 and request.version not in SPOKEN:
                 connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
                 return CLOSED
             inbound = connection.inbound
@@ -226,7 +226,13 @@ class Router:
         """Who is calling: the one place where keys are checked, for every path."""
         if self.keys.open:
             self._require_local(inbound)
-        return self.keys.identify(keys.presented(inbound.keys, query))
+        known = inbound.known_as
+        if isinstance(known, Known) and known.by is self.keys and not query:
+            return known.caller
+        caller = self.keys.identify(keys.presented(inbound.keys, query))
+        if not query:
+            inbound.known_as = Known(self.keys, caller)
+        return caller
 
     def _require_local(self, inbound: Inbound) -> None:
         if not self.config.server.host.startswith("unix:"):

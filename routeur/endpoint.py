@@ -25,6 +25,7 @@ class Endpoint:
         "_addresses",
         "_prefix",
         "_replaced",
+        "_starts",
         "_static",
         "_whole",
         "credential",
@@ -49,6 +50,10 @@ class Endpoint:
         # A proxy for plain HTTP wants to be told the whole address (RFC 9112, 3.2.2).
         self._whole = f"http://{origin.authority}" if pool.proxy and not origin.secure else ""
         self._addresses = {path: self.address(path) for path in FIXED_PATHS}
+        self._starts = {
+            target: f"POST {target} HTTP/1.1\r\n".encode() + self._static
+            for target in self._addresses.values()
+        }
 
     def address(self, path: str, query: str = "") -> str:
         """The request target for a path of this provider's API.
@@ -85,9 +90,12 @@ class Endpoint:
             framing = b"Transfer-Encoding: chunked\r\n\r\n"
         else:
             framing = b"Content-Length: %d\r\n\r\n" % length if length >= 0 else b"\r\n"
-        line = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
+        start = self._starts.get(target) if method == "POST" else None
+        if start is None:
+            line = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
+            start = line + self._static
         lines = inbound.to_provider(self._replaced | without if without else self._replaced)
-        return b"".join((line, self._static, lines, framing))
+        return b"".join((start, lines, framing))
 
 
 class Endpoints:

@@ -93,8 +93,7 @@ class Facts:
         content = self.request.content
         if self.route.body != "json" or not content.is_eof():
             return False
-        words = self.inbound.words
-        if b"content-encoding" in words or self._is_form():
+        if not self.inbound.plain_json:
             return False
         self._take(content.read_nowait())
         return True

@@ -78,10 +78,21 @@ class Inbound:
     carry a key.
     """
 
-    __slots__ = ("_joined", "_length_at", "_others", "keys", "lines", "steers", "words")
+    __slots__ = (
+        "_joined",
+        "_length_at",
+        "_others",
+        "keys",
+        "known_as",
+        "lines",
+        "plain_json",
+        "steers",
+        "words",
+    )
 
     def __init__(self, fields: Fields) -> None:
         self._joined: bytes | None = None
+        self.known_as: object = None  # whoever checks keys may leave here whose these are
         self._length_at = -1
         self._others = fields
         self.steers = False  # whether there is a word about who shall answer, and how
@@ -106,6 +117,9 @@ class Inbound:
                     lines += (name, b": ", value, b"\r\n")
                 elif what == STEER:
                     self.steers = True
+
+        form = self.words.get(b"content-type", b"")[:10].lower() == b"multipart/"
+        self.plain_json = not form and b"content-encoding" not in self.words
 
     def same(self, fields: Fields) -> bool:
         """Whether a request's headers are these but for Content-Length: what clients repeat on a
