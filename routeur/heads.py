@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from routeur.errors import UpstreamError
 from routeur.headers import NOTED, nominated
 
 CHUNKED = -1  # the answer's body is framed in chunks
 UNTIL_CLOSE = -2  # it ends with the connection
+
+# llhttp lets more than that pass in the reason.
+_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: [\t\x20-\x7e\x80-\xff]*)?(?=\r\n)")
 
 
 class Head:
@@ -36,14 +41,15 @@ def read_head(status: int, raw: bytes, *, no_body: bool) -> Head:
     which two readers could see different answers."""
     if b"\r\n " in raw or b"\r\n\t" in raw:
         raise UpstreamError("the provider folded a header line")
-    start = raw.index(b"\r\n")
-    if not raw[:start].replace(b"\t", b" ").decode("latin-1").isprintable():
+    line = _LINE.match(raw)
+    if line is None:
         raise UpstreamError("the provider did not answer in HTTP")
+    start = line.end()
     head = Head(status, raw[:start], raw[start:-2], UNTIL_CLOSE)
     length: int | None = None
     coding = b""
     private: frozenset[bytes] = frozenset()
-    for line, name, value in NOTED.findall(raw):
+    for field, name, value in NOTED.findall(raw):
         name = name.lower()
         if name == b"content-type":
             head.content_type = value
@@ -53,7 +59,7 @@ def read_head(status: int, raw: bytes, *, no_body: bool) -> Head:
                 raise UpstreamError("the provider sent a Content-Length that is no number")
             length = int(value)
             if status == 204:  # has none (RFC 9110, 8.6)
-                head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
+                head.passed = head.passed.replace(b"\r\n%b\r\n" % field, b"\r\n", 1)
         elif name == b"content-encoding":
             head.content_encoding = value.strip().lower()
         else:
@@ -63,7 +69,7 @@ def read_head(status: int, raw: bytes, *, no_body: bool) -> Head:
                 private |= nominated(value)
             elif name == b"transfer-encoding":
                 coding += value.strip().lower()
-            head.passed = head.passed.replace(b"\r\n%b\r\n" % line, b"\r\n", 1)
+            head.passed = head.passed.replace(b"\r\n%b\r\n" % field, b"\r\n", 1)
     if private:
         # Without its length the client could not tell where the answer ends.
         head.passed = _without(head.passed, private - {b"content-length"})
