@@ -27,6 +27,8 @@ def streamed_usage(format: Format, head: bytes, tail: bytes, whole: bool) -> Usa
     `whole` says that `tail` is all of it. Otherwise the tail may begin anywhere, also within a
     frame or within the only JSON document.
     """
+    if b'"usage' not in tail and b'"usage' not in head:
+        return None
     if whole and tail[:1] == b"{":  # one document, and all of it: what most answers are
         with suppress(orjson.JSONDecodeError):
             return format.usage(orjson.loads(tail))
