@@ -20,9 +20,8 @@ from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
 from routeur.relay import Splice
 from routeur.server import ClientConnection
 
-OUR_CREDENTIAL = frozenset(
-    [401, 402, 403]
-)  # a provider that says so speaks of our key, not the client's
+# A provider that says so speaks of our key, not the client's.
+OUR_CREDENTIAL = frozenset([401, 402, 403])
 
 
 class Refused(UpstreamError):

@@ -7,12 +7,10 @@ at all: the rest of both is streamed, in constant memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from types import MappingProxyType
-from typing import Any
 
 import orjson
 from aiohttp import web
@@ -20,7 +18,7 @@ from multidict import MultiMapping
 
 from routeur import body, multipart
 from routeur.dialects import FORMATS, gemini
-from routeur.dialects.base import Route
+from routeur.dialects.base import Json, Route
 from routeur.errors import ClientError, TooLarge
 from routeur.headers import Inbound
 from routeur.providers import Provider
@@ -53,7 +51,6 @@ class Facts:
     model: str | None = None
     stream = False
     raw = b""
-    doc: Mapping[str, Any] = MappingProxyType({})  # the JSON body's members
     gemini_path: gemini.GeminiPath | None = None
     _form: multipart.Form | None = None
     _spool: SpooledTemporaryFile[bytes] | None = None
@@ -81,6 +78,7 @@ class Facts:
         self.query = query
         self.key = key
         self.max_body = max_body
+        self.doc: Json = {}  # the JSON body
         if route.format == "gemini" and route.creates:
             self.gemini_path = gemini.parse_path(path)
 
@@ -203,15 +201,13 @@ class Facts:
 
     def has(self) -> frozenset[str]:
         if self._has is None:
-            self._has = FORMATS[self.format].has(dict(self.doc)) if self.format else frozenset()
+            self._has = FORMATS[self.format].has(self.doc) if self.format else frozenset()
         return self._has
 
     def prompt(self) -> int:
         """The size of the prompt in characters of text."""
         if self._prompt is None:
-            self._prompt = (
-                FORMATS[self.format].prompt(dict(self.doc)) if self.format else len(self.raw)
-            )
+            self._prompt = FORMATS[self.format].prompt(self.doc) if self.format else len(self.raw)
         return self._prompt
 
     def tokens(self) -> int:
@@ -222,7 +218,7 @@ class Facts:
         """The answer has begun: the body will not be sent again, and a stream may take long."""
         if self.stream and self.raw:
             self.prompt()
-            self.raw, self.doc = b"", MappingProxyType({})
+            self.raw, self.doc = b"", {}
 
     # ---- the way on
 

@@ -245,7 +245,7 @@ class Pool:
                 connection.timeout("the provider did not answer in time")
         for connection in [*self.idle]:
             connection.idle_for += seconds
-            if connection.idle_for > connection.idle_limit and connection.transport is not None:
+            if connection.idle_for > self.idle_limit and connection.transport is not None:
                 self.idle.remove(connection)
                 connection.transport.close()
 

@@ -26,9 +26,8 @@ from routeur.rules import Plan, Target
 from routeur.server import CLOSED, KEPT, ClientConnection
 from routeur.upstream import Connection, Stale
 
-TRACED_AT_MOST = (
-    16 * 1024 * 1024
-)  # bytes of an answer to which `Routeur-Trace: true` adds its block
+# Bytes of an answer to which `Routeur-Trace: true` adds its block.
+TRACED_AT_MOST = 16 * 1024 * 1024
 NO_STATUS: frozenset[int] = frozenset()
 NO_HEADER: frozenset[bytes] = frozenset()
 ACCEPT_ENCODING = frozenset([b"accept-encoding"])
@@ -36,13 +35,14 @@ ACCEPT_ENCODING = frozenset([b"accept-encoding"])
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What a configuration says about requests; replaced as a whole by a reload."""
+    """What a configuration says about requests; replaced as a whole by a reload.
+
+    `endpoints` are a provider's, in the order in which they are asked; `attempts` bounds them all.
+    """
 
     table: rules.Table
     providers: Mapping[str, Provider]
-    endpoints: Mapping[
-        str, tuple[Endpoint, ...]
-    ]  # by provider, in the order in which they are asked
+    endpoints: Mapping[str, tuple[Endpoint, ...]]
     attempts: int
     statuses: frozenset[int]
 
@@ -321,6 +321,9 @@ async def _traced(this: Try) -> web.StreamResponse:
             data += chunk
             if len(data) > TRACED_AT_MOST:
                 raise UpstreamError("the answer is too large for Routeur-Trace: ask without it")
+    except asyncio.CancelledError:
+        this.measure(chunks, whole=False)
+        raise
     finally:
         connection.abort(chunks)
     call.status, call.ended = head.status, time.perf_counter()

@@ -86,12 +86,10 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_pending",
         "_timed",
-        "_version",
         "_write",
         "answered",
         "born",
         "idle_for",
-        "idle_limit",
         "limits",
         "on_body",
         "paused",
@@ -109,7 +107,6 @@ class Connection(asyncio.Protocol):
         self.receiver: Receiver | None = None
         self.uses = 0
         self.born = pool.clock()
-        self.idle_limit = pool.idle_limit
         self.limits = pool.timeouts
         self.silent = 0.0  # seconds without a byte, counted by the pool's sweep
         self.idle_for = 0.0

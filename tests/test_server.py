@@ -404,6 +404,7 @@ async def test_reload_without_the_provider_under_way(router, upstream):
 async def test_reload_changes_keys(router, upstream):
     upstream.answers(b"{}")
     changes = {"auth": {"master_key": KEY}}
+    assert (await router.post(CHAT, json=BODY)).status == 200  # and the connection stays open
     router.router.reload(parse(merged(settings(upstream), changes)))
     assert (await router.post(CHAT, json=BODY)).status == 401
     assert (await router.post(CHAT, json=BODY, headers={"x-api-key": KEY})).status == 200
