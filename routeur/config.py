@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routeur.config_providers import Found, key_of, read_providers, read_timeouts, secret
+from routeur.config_providers import Found, read_providers, read_timeouts
 from routeur.config_rules import STRATEGIES, read_aliases, read_rules, read_targets, shadows
+from routeur.config_values import key_of, secret
 from routeur.errors import ConfigError
 from routeur.presets import from_environment
 from routeur.providers import Provider, Secret, Timeouts
@@ -42,31 +43,19 @@ NOT_YET = (
     "auto.classifier",
     "auto.strategy",
     "auto.weights",
-    "ban",
     "cache_marks",
     "limits",
     "providers.*.api_version",
-    "providers.*.commit",
-    "providers.*.credentials.*.rpm",
-    "providers.*.credentials.*.tpm",
-    "providers.*.credentials.*.weight",
-    "providers.*.keepalive",
-    "providers.*.rpm",
     "providers.*.speak",
-    "providers.*.tpm",
     "providers.*.usage",
-    "providers.*.weight",
     "providers.*.websocket",
     "responses",
-    "retries.budget",
-    "rules.*.commit",
-    "rules.*.hedge",
-    "rules.*.keepalive",
     "rules.*.strategy",
     "store",
     "traces",
 )
 
+HEADERS = "headers"  # a commit point: before anything is known of the answer
 SHORTEST_KEY = 16  # characters, where others than this machine can try keys
 _OBVIOUS = re.compile(
     "(change.?me|sk-?1234|password|your.?|1234|qwerty|letmein|0000)", re.IGNORECASE
@@ -281,10 +270,28 @@ def _config(source: File, top: Section, file: str | None) -> Config:
         notices=(
             *found.notices,
             *shadows(aliases, rules, found.on),
+            *_unheard(found.on, rules),
             *(f"{each.place()} is understood but has no effect yet" for each in _idle(source)),
         ),
         file=file,
     )
+
+
+def _unheard(providers: Mapping[str, Provider], rules: Sequence[Rule]) -> list[str]:
+    """A notice for each `keepalive` that is never sent: it needs headers that are out already."""
+    why = "has no effect without commit: headers"
+    early = any(rule.commit == HEADERS for rule in rules)
+    found = [
+        f"keepalive of provider {name} {why}"
+        for name, each in providers.items()
+        if each.keepalive is not None and each.commit != HEADERS and not early
+    ]
+    for rule in rules:
+        targets = [*rule.to, *(target for target, _ in rule.split)]
+        commits = {rule.commit or providers[target.provider].commit for target in targets}
+        if rule.keepalive is not None and targets and HEADERS not in commits:
+            found.append(f"keepalive of rule {rule.name} {why}")
+    return found
 
 
 def _idle(source: File) -> list[Value]:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
+from routeur import config_clouds as clouds
+from routeur.config_values import base_url, file, key_of, proxy, secret
 from routeur.errors import did_you_mean
 from routeur.headers import FRAMING, HOP_BY_HOP
 from routeur.presets import Preset, presets
-from routeur.providers import Credential, Model, Provider, Secret, Timeouts, Tls
+from routeur.providers import (
+    Aws,
+    Credential,
+    CredentialModel,
+    Google,
+    Model,
+    Provider,
+    Secret,
+    Timeouts,
+    Tls,
+)
 from routeur.usage import Price
 from routeur.yamlfile import (
     Section,
@@ -35,13 +45,7 @@ COMMITS = ("headers", "first_event", "first_token")
 _AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 # These would hide our own paths.
 _OURS = frozenset("v1 v1beta api chat health healthz vhealth metrics ui".split())
-_NOT_BUILT = ("bedrock", "vertex")
 _NO_PRESET = Preset("", "", "", (), False, True, ())
-_CLOUD = {
-    "bedrock": ("region", "profile"),
-    "vertex": ("project", "location", "credentials_file"),
-}
-_CLOUD_SECRETS = {"bedrock": ("access_key_id", "secret_access_key", "session_token"), "vertex": ()}
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
@@ -64,6 +68,7 @@ class _Account:
     url_waits: tuple[str, ...] = ()
     key: Secret | None = None
     key_waits: tuple[str, ...] = ()
+    cloud: Aws | Google | None = None
     weight: int = 1
     rpm: int = -1
     tpm: int = -1
@@ -137,15 +142,10 @@ def _one(name: str, value: Value, timeouts: Timeouts, found: Found) -> None:
     with Section.of(value) as section:
         dialect, preset = _kind(name, section)
         provider = _settings(name, dialect, preset, section, timeouts)
-        credentials, waits = _credentials(name, dialect, preset or _NO_PRESET, section, found)
-        if dialect in _NOT_BUILT:
-            _cloud(dialect, section)
+        credentials, waits = _credentials(provider, dialect, preset or _NO_PRESET, section, found)
     if len(value.file.findings) > before:
         return
-    if dialect in _NOT_BUILT:
-        what = "preset" if dialect == "vertex" else "dialect"
-        waits = f"{what} {dialect} is not built yet"
-    if credentials and dialect not in _NOT_BUILT:
+    if credentials:
         found.on[name] = replace(provider, credentials=credentials)
     else:
         found.off[name] = waits
@@ -180,7 +180,7 @@ def _settings(
         literal, any_name = _listed(("echo",)), False
     return Provider(
         name=name,
-        dialect=dialect,
+        dialect="gemini" if dialect == "vertex" else dialect,
         credentials=(),
         preset=section.get("preset", text, None),
         models=literal,
@@ -189,7 +189,7 @@ def _settings(
         auth=section.get(
             "auth",
             choice("bearer", "x-api-key", "api-key", "x-goog-api-key"),
-            _AUTH.get(dialect, "bearer"),
+            "api-key" if section.has("api_version") else _AUTH.get(dialect, "bearer"),
         ),
         headers=_headers(section),
         timeouts=read_timeouts(section, timeouts),
@@ -204,17 +204,8 @@ def _settings(
         catalogued=section.at("models") is None and bool(row.models),
         default=row.default,
         tls=_tls(section),
-        proxy=section.get("proxy", _proxy, None),
+        proxy=section.get("proxy", proxy, None),
     )
-
-
-def _cloud(dialect: str, section: Section) -> None:
-    """Settings of clouds with an identity of their own."""
-    for name in _CLOUD[dialect]:
-        section.get(name, text, None)
-    for name in _CLOUD_SECRETS[dialect]:
-        if not section.unset(name):
-            section.get(name, secret, None)
 
 
 def read_timeouts(section: Section, base: Timeouts) -> Timeouts:
@@ -227,11 +218,11 @@ def read_timeouts(section: Section, base: Timeouts) -> Timeouts:
 
 
 def _credentials(
-    name: str, dialect: str, preset: Preset, section: Section, found: Found
+    provider: Provider, dialect: str, preset: Preset, section: Section, found: Found
 ) -> tuple[tuple[Credential, ...], str]:
     """The credentials that can be used, and what the others wait for."""
-    environ = section.file.environ
-    key = preset.key(environ)
+    name, environ = provider.name, section.file.environ
+    key = preset.key(environ) or clouds.key_in(dialect, environ)
     try:
         given = key_of(key) if key else None
     except Wrong as wrong:
@@ -243,21 +234,25 @@ def _credentials(
             url_waits=preset.missing(environ),
             key=given,
             key_waits=() if key or not preset.env else (one_of(preset.keys()),),
+            cloud=clouds.from_environment(dialect, environ),
         ),
     )
     items = section.at("credentials")
     if items is None:
         if _lacks_address(dialect, account, section):
             section.finding("", "expected a base_url, or a preset")
+        _check_cloud(account, section)
         waits = account.waits()
         return (() if waits else (_credential(name, name, account),)), waits
-    return _several(name, dialect, account, items, found)
+    return _several(provider, dialect, account, items, found)
 
 
 def _several(
-    name: str, dialect: str, base: _Account, items: Value, found: Found
+    provider: Provider, dialect: str, base: _Account, items: Value, found: Found
 ) -> tuple[tuple[Credential, ...], str]:
+    name = provider.name
     usable: dict[str, Credential] = {}
+    shares: list[Mapping[str, CredentialModel]] = []
     waiting: list[str] = []
     seen: dict[str, int] = {}
     for item in items.mappings():
@@ -265,21 +260,53 @@ def _several(
             own = section.get("name", _credential_name, "")
             account = _account(section, base)
             fallback = section.get("fallback", boolean, False)
+            shares.append(models := _shares(section, provider))
             if not own and not section.has("name"):
                 item.finding("expected a name")
             if own in seen:
                 section.finding("name", f'"{own}" stands twice; first in line {seen[own]}')
             if _lacks_address(dialect, account, section):
                 item.finding("expected a base_url")
+            _check_cloud(account, section)
         seen.setdefault(own, item.line)
         if waits := account.waits():
             waiting.append(waits)
             found.notices.append(f"{item.place()}: credential {own} is left out: {waits}")
         else:
-            usable[own] = replace(_credential(f"{name}.{own}", name, account), fallback=fallback)
+            credential = _credential(f"{name}.{own}", name, account)
+            usable[own] = replace(credential, fallback=fallback, models=models)
     if not items.read(Value.items, []):
         items.finding("expected at least one credential")
+    for model in dict.fromkeys(model for models in shares for model in models):
+        if all(model in models and models[model].weight == 0 for models in shares):
+            items.finding(f'no credential serves "{model}": the weight of each is 0')
     return tuple(usable.values()), "; ".join(dict.fromkeys(waiting))
+
+
+def _shares(section: Section, provider: Provider) -> Mapping[str, CredentialModel]:
+    """Weights and limits of a credential for single models."""
+    found = {}
+    for name, value in section.entries("models").items():
+        if is_glob(name):
+            value.finding("a pattern takes no settings; name the model")
+        elif not (provider.any_name or provider.lists(name)):
+            near = did_you_mean(name, provider.models)
+            value.finding(f'{provider.name} lists no model "{name}"{near}')
+        with Section.of(value) as given:
+            found[name] = CredentialModel(
+                weight=given.get("weight", integer(0), None),
+                rpm=given.get("rpm", _limit, -1),
+                tpm=given.get("tpm", _limit, -1),
+            )
+    return found
+
+
+def _limit(value: Value) -> int:
+    """A number a minute; -1: none."""
+    got = integer(-1)(value)
+    if got == 0:
+        raise Wrong("expected a whole number of at least 1, or -1 for no limit, found 0")
+    return got
 
 
 def _account(section: Section, base: _Account) -> _Account:
@@ -288,14 +315,19 @@ def _account(section: Section, base: _Account) -> _Account:
     if section.has("api_key"):
         key = None if waits else section.get("api_key", secret, None)
         base = replace(base, key=key, key_waits=waits)
+    if cloud := base.cloud:
+        if clouds.replaces_key(cloud, section):
+            base = replace(base, key=None, key_waits=())
+        cloud, names = clouds.read_cloud(cloud, section)
+        base = replace(base, cloud=cloud, key_waits=base.key_waits + names)
     url = section.get("base_url", base_url, "")
     if section.has("base_url"):
         base = replace(base, base_url=url, url_waits=())
     return replace(
         base,
         weight=section.get("weight", integer(1), base.weight),
-        rpm=section.get("rpm", integer(-1), base.rpm),
-        tpm=section.get("tpm", integer(-1), base.tpm),
+        rpm=section.get("rpm", _limit, base.rpm),
+        tpm=section.get("tpm", _limit, base.tpm),
     )
 
 
@@ -305,15 +337,23 @@ def _lacks_address(dialect: str, account: _Account, section: Section) -> bool:
     return needed and not account.base_url and section.at("base_url") is None
 
 
+def _check_cloud(account: _Account, section: Section) -> None:
+    if account.cloud is not None and not account.waits():
+        why = clouds.problem(account.cloud, account.key, account.base_url, section)
+        if why:
+            section.finding("", why)
+
+
 def _credential(name: str, provider: str, account: _Account) -> Credential:
     return Credential(
         name=name,
         provider=provider,
-        base_url=account.base_url.rstrip("/"),
+        base_url=(account.base_url or clouds.address(account.cloud)).rstrip("/"),
         api_key=account.key,
         weight=account.weight,
         rpm=account.rpm,
         tpm=account.tpm,
+        cloud=account.cloud,
     )
 
 
@@ -322,63 +362,6 @@ def _credential_name(value: Value) -> str:
     if why := _refused(name):
         raise Wrong(why)
     return name
-
-
-def secret(value: Value) -> Secret:
-    """A key that fits into a header."""
-    return key_of(text(value))
-
-
-def key_of(given: str) -> Secret:
-    """The same from elsewhere, as from the environment; raises Wrong."""
-    key = given.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise Wrong("expected a key of printable ASCII without spaces")
-    return Secret(key)
-
-
-def base_url(value: Value) -> str:
-    """What the vendor's own SDK takes, without a trailing slash."""
-    url = text(value)
-    problem = _url_problem(url)
-    if not problem and "@" in urlsplit(url).netloc:
-        problem = "without a user; the key goes into api_key"
-    if not problem and ("?" in url or "#" in url):
-        problem = "without a query"
-    if problem:
-        raise Wrong(f"expected a URL {problem}")
-    return url.rstrip("/")
-
-
-def _proxy(value: Value) -> str:
-    """`environment`, or the address of a proxy that is spoken to in plain HTTP."""
-    url = text(value)
-    if url == "environment":
-        return url
-    problem = _url_problem(url)
-    if not problem and not url.startswith("http://"):
-        problem = "such as http://HOST:PORT, or the word environment"
-    if problem:
-        raise Wrong(f"expected a URL {problem}")
-    return url
-
-
-def _url_problem(url: str) -> str:
-    """What is wrong with an http URL, never the URL itself: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "with a port from 1 to 65535"
-    if parts.scheme not in ("http", "https"):
-        return "that begins with http:// or https://"
-    if not parts.hostname:
-        return "with a host"
-    if port == 0:
-        return "with a port from 1 to 65535"
-    if not url.isascii() or not url.isprintable() or " " in url:
-        return "of printable ASCII without spaces"
-    return ""
 
 
 def _headers(section: Section) -> Mapping[str, str]:
@@ -399,17 +382,10 @@ def _tls(section: Section) -> Tls | None:
     if not section.has("tls"):
         return None
     with section.section("tls") as given:
-        tls = Tls(*(given.get(name, _file, None) for name in ("ca", "cert", "key")))
+        tls = Tls(*(given.get(name, file, None) for name in ("ca", "cert", "key")))
         if tls.key and not given.has("cert"):
             given.finding("key", "expected a cert beside the key")
     return tls
-
-
-def _file(value: Value) -> str:
-    path = text(value)
-    if not Path(path).is_file():
-        raise Wrong(f'no such file: "{path}"')
-    return path
 
 
 def _listed(names: tuple[str, ...]) -> dict[str, Model]:

@@ -49,8 +49,40 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Aws:
+    """An account at Amazon: keys of its own, a profile, or neither for AWS's usual chain."""
+
+    region: str
+    profile: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Google:
+    """An account at Google; without a file Google's usual chain is asked."""
+
+    project: str
+    location: str
+    credentials_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialModel:
+    """What a credential has for one model. `weight` None: as for the others; 0: not served."""
+
+    weight: int | None = None
+    rpm: int = -1
+    tpm: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """One account of a provider. `name` is unique in the configuration (`openai`, `azure.eu`)."""
+    """One account of a provider. `name` is unique in the configuration (`openai`, `azure.eu`).
+
+    `rpm` and `tpm` are requests and tokens a minute, of all models together; -1: no limit.
+    """
 
     name: str
     provider: str
@@ -60,6 +92,18 @@ class Credential:
     fallback: bool = False
     rpm: int = -1
     tpm: int = -1
+    cloud: Aws | Google | None = None
+    models: Mapping[str, CredentialModel] = field(default_factory=dict, hash=False)
+
+    def weight_for(self, model: str) -> int:
+        """Its share of a model's calls; 0: it does not serve that model."""
+        own = self.models.get(model)
+        return self.weight if own is None or own.weight is None else own.weight
+
+    @property
+    def account(self) -> tuple[object, ...]:
+        """What makes it this account, whatever weights and limits it is given."""
+        return self.name, self.provider, self.base_url, self.api_key, self.cloud
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,15 +326,20 @@ def number(least: float, most: float | None = None) -> Read[float]:
     return read
 
 
-def _amount(value: Value, units: Mapping[str, float]) -> float | None:
-    match = _AMOUNT.fullmatch(text(value))
+def duration(given: str) -> float | None:
+    """Seconds of `60s` or `1.5h`, or of a plain number; None: it is neither."""
+    return _amount(given, _TIMES)
+
+
+def _amount(given: str, units: Mapping[str, float]) -> float | None:
+    match = _AMOUNT.fullmatch(given)
     unit = units.get(match[2].lower()) if match else None
     return None if match is None or unit is None else float(match[1]) * unit
 
 
 def seconds(value: Value) -> float:
     """A duration with a unit (ms, s, m, h, d), or a plain number of seconds."""
-    got = _amount(value, _TIMES)
+    got = duration(text(value))
     if got is None:
         raise Wrong(f"expected a duration like 800ms, 60s, 5m, 1h or 30d, found {value.what()}")
     return got
@@ -349,7 +354,7 @@ def some_seconds(value: Value) -> float:
 
 def size(value: Value) -> int:
     """Bytes: with a unit (KB is 1000, KiB is 1024), or a plain number."""
-    got = _amount(value, _SIZES)
+    got = _amount(text(value), _SIZES)
     if got is None:
         raise Wrong(f"expected a size like 64KB, 100MB or 1GiB, found {value.what()}")
     return int(got)

@@ -9,7 +9,7 @@ import pytest
 
 from routeur.config import Auth, Server, load, parse, problems
 from routeur.errors import ConfigError
-from routeur.providers import Credential, Secret, Timeouts
+from routeur.providers import Credential, CredentialModel, Secret, Timeouts
 from routeur.rules import Target
 from routeur.usage import Price
 from routeur.yamlfile import Section
@@ -79,6 +79,9 @@ def one(settings, environ=None):
 
 
 LOCAL = "providers:\n  up: {dialect: openai, base_url: http://127.0.0.1:1/v1}\n"
+SHARES = (
+    LOCAL + "  x: {dialect: openai, base_url: http://h, models: [gpt-4o], credentials: [{name: a, "
+)
 
 WRONG = [
     ("servr: {}", '1: servr: unknown setting "servr"; did you mean "server"?'),
@@ -139,6 +142,16 @@ WRONG = [
         "  a: {dialect: openai, base_url: http://h, credentials: [{name: b}]}",
         '3: providers.a: "a.b" is also a credential of a.b; rename one',
     ),
+    (LOCAL + "  x: {preset: openai, api_key: k, rpm: 0}", "3: providers.x.rpm: expected a whole number of at least 1, or -1 for no limit, found 0"),
+    (LOCAL + "  x: {preset: openai, api_key: k, weight: 0}", "3: providers.x.weight: expected a whole number of at least 1, found 0"),
+    (SHARES + "models: {gpt-4: {}}}]}", '3: providers.x.credentials[0].models.gpt-4: x lists no model "gpt-4"; did you mean "gpt-4o"?'),
+    (SHARES + "models: {'a-*': {}}}]}", "3: providers.x.credentials[0].models.a-*: a pattern takes no settings; name the model"),
+    (SHARES + "models: [gpt-4o]}]}", "3: providers.x.credentials[0].models: expected a mapping, found a list"),
+    (SHARES + "models: {gpt-4o: {weigth: 1}}}]}", '3: providers.x.credentials[0].models.gpt-4o.weigth: unknown setting "weigth"; did you mean "weight"?'),
+    (SHARES + "models: {gpt-4o: {weight: -1}}}]}", "3: providers.x.credentials[0].models.gpt-4o.weight: expected a whole number of at least 0, found -1"),
+    (SHARES + "models: {gpt-4o: {rpm: 0}}}]}", "3: providers.x.credentials[0].models.gpt-4o.rpm: expected a whole number of at least 1, or -1 for no limit, found 0"),
+    (SHARES + "models: {gpt-4o: {tpm: many}}}]}", '3: providers.x.credentials[0].models.gpt-4o.tpm: expected a whole number of at least -1, found "many"'),
+    (SHARES + "models: {gpt-4o: {weight: 0}}}, {name: b, models: {gpt-4o: {weight: 0}}}]}", '3: providers.x.credentials: no credential serves "gpt-4o": the weight of each is 0'),
     (LOCAL + "  x: {preset: openai, headers: {a b: c}}", '3: providers.x.headers.a b: "a b" cannot be the name of a header'),
     (LOCAL + "  x: {preset: openai, headers: {Host: c}}", "3: providers.x.headers.Host: header Host is written by routeur itself"),
     (LOCAL + '  x: {preset: openai, headers: {a: "b\\r\\nc"}}', "3: providers.x.headers.a: expected printable ASCII"),
@@ -258,11 +271,10 @@ def test_keys_come_from_their_variables():
 
 def test_the_contracts_example():
     config = parse(DESIGN, "r.yaml", KEYS)
-    assert list(config.providers) == "openai azure anthropic google vllm a b echo".split()
-    assert config.off == {
-        "vertex": "preset vertex is not built yet",
-        "bedrock": "dialect bedrock is not built yet",
-    }
+    assert list(config.providers) == (
+        "openai azure anthropic google vertex bedrock vllm a b echo".split()
+    )
+    assert config.off == {}
     azure = config.providers["azure"]
     assert azure.credentials == (
         Credential("azure.eu", "azure", "https://eu.example/openai/v1", Secret("eu-key"), 2, False, 600, 200000),
@@ -277,18 +289,7 @@ def test_the_contracts_example():
     assert trial.split[0] == (Target("openai", "gpt-4o-mini"), 9)
     assert cheap.sort == "price"
     assert config.aliases["auto"] == ()
-    assert config.notices == (
-        "provider vertex is off: preset vertex is not built yet",
-        "provider bedrock is off: dialect bedrock is not built yet",
-        *(
-            f"r.yaml:{place} is understood but has no effect yet"
-            for place in (
-                "14: providers.azure.credentials[0].weight",
-                "14: providers.azure.credentials[0].rpm",
-                "14: providers.azure.credentials[0].tpm",
-            )
-        ),
-    )
+    assert config.notices == ()
 
 
 def test_a_provider_without_its_key_is_off_and_its_targets_are_skipped():
@@ -329,6 +330,20 @@ def test_credentials_inherit_from_their_provider():
     first, second = one(text, {"OPENAI_API_KEY": " k\n"}).credentials
     assert first == Credential("p.a", "p", "https://api.openai.com/v1", Secret("k"), 3, False, 5)
     assert second == Credential("p.b", "p", "https://api.openai.com/v1", Secret("x"), 1, False, 9)
+
+
+def test_a_credential_has_weights_and_limits_for_single_models():
+    text = "{dialect: openai, base_url: http://h, models: ['gpt-*'], credentials: ["
+    text += "{name: a, weight: 3, models: {gpt-4o: {weight: 0}, gpt-5: {rpm: 60}}}, {name: b}]}"
+    first, second = one(text).credentials
+    assert first.models == {"gpt-4o": CredentialModel(weight=0), "gpt-5": CredentialModel(rpm=60)}
+    assert [first.weight_for(name) for name in ("gpt-4o", "gpt-5", "gpt-6")] == [0, 3, 3]
+    assert (second.models, second.weight_for("gpt-4o")) == ({}, 1)
+
+
+def test_where_any_name_is_served_a_credential_may_say_something_of_any():
+    text = "{dialect: openai, base_url: http://h, credentials: [{name: a, models: {z: {tpm: 9}}}]}"
+    assert one(text).credentials[0].models == {"z": CredentialModel(tpm=9)}
 
 
 def test_rules_and_aliases_without_targets_are_skipped():
@@ -401,15 +416,31 @@ def test_echo():
     assert list(placed) == ["echo", "up"] and list(placed["echo"].models) == ["echo"]
 
 
+def test_a_keepalive_that_is_never_sent():
+    """While an answer is held nothing has gone to the client that could be kept alive."""
+    why = "has no effect without commit: headers"
+    early = LOCAL[:-2] + ", keepalive: 15s, commit: headers}\n"
+    late = LOCAL[:-2] + ", keepalive: 15s}\n"
+    rule = "rules: [{name: r, to: up/x, %s}]"
+
+    assert parse(late, "r.yaml", {}).notices == (f"keepalive of provider up {why}",)
+    assert parse(early, "r.yaml", {}).notices == ()
+    assert parse(late + rule % "commit: headers", "r.yaml", {}).notices == ()
+    assert parse(LOCAL + rule % "keepalive: 9s", "r.yaml", {}).notices == (
+        f"keepalive of rule r {why}",
+    )
+    assert parse(early + rule % "keepalive: 9s", "r.yaml", {}).notices == ()
+
+
 @pytest.mark.parametrize(
     ("text", "setting"),
     [
-        ("ban: {after: 9}", "ban.after"),
+        ("limits: {assumed_output: 9}", "limits.assumed_output"),
         ("store: 'memory:'", "store"),
         ("traces: {payloads: true}", "traces.payloads"),
         ("auto: {weights: {price: 1}}", "auto.weights.price"),
-        (LOCAL[:-2] + ", commit: headers}", "providers.up.commit"),
-        (LOCAL + "rules: [{name: r, to: up/x, hedge: 1s}]", "rules[0].hedge"),
+        (LOCAL[:-2] + ", usage: ask}", "providers.up.usage"),
+        (LOCAL + "rules: [{name: r, to: up/x, strategy: price}]", "rules[0].strategy"),
     ],
 )
 def test_settings_without_effect_yet(text, setting):
@@ -464,14 +495,14 @@ def test_the_reference_names_every_setting(monkeypatch):
 
 def test_the_references_examples_load(tmp_path, monkeypatch):
     """What is commented out there is right, too."""
-    for name in ("ca.pem", "client.pem", "client.key"):
+    for name in ("ca.pem", "client.pem", "client.key", "key.json"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     text = REFERENCE.read_text().replace("rules: []", "rules:").replace("aliases: {}", "aliases:")
     text = re.sub(r"(?m)^  # (?= *([\w-]+:( |$)|- \{))", "  ", text)
     text = re.sub(r"(?m)^#(?=  )", "", text)
     config = load_text(text, KEYS)
-    assert len(config.providers) == 10 and len(config.rules) == 2 and config.aliases["fast"]
+    assert len(config.providers) == 12 and len(config.rules) == 2 and config.aliases["fast"]
     assert config.providers["example"].keepalive == 15.0
 
 
