@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
+from base64 import b64decode
+from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+import yaml
 
 HERE = Path(__file__).parent / "recordings"
 
@@ -29,10 +34,11 @@ FORMATS = {
     "vertex": "gemini",
 }
 SSE = "text/event-stream"
+AWS = "application/vnd.amazon.eventstream"
 JSON = "application/json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """One exchange. `exact` says that the answer's bytes are those that were sent.
 
@@ -73,7 +79,7 @@ def everything() -> list[Recording]:
     found = []
     for file in sorted(HERE.rglob("*")):
         folder = file.relative_to(HERE).parts[0]
-        if not file.is_file() or folder in ("hostile", "errors", "README.md"):
+        if not file.is_file() or folder in ("hostile", "errors", "specs", "README.md"):
             continue
         found += _raw(file, folder) if file.parent.name == "raw" else _exchanges(file)
     return found
@@ -110,7 +116,7 @@ def _exchanges(file: Path) -> Iterator[Recording]:
             name=f"{file.parent.name}/{file.stem}" + (f".{number}" if len(exchanges) > 1 else ""),
             dialect=each["dialect"],
             body=_bytes(response),
-            exact="text" in response,
+            exact="json" not in response,
             status=response["status"],
             content_type=headers.get("content-type", JSON),
             headers=headers,
@@ -125,6 +131,8 @@ def _bytes(message: dict[str, Any]) -> bytes:
     if "text" in message:
         text: str = message["text"]
         return text.encode()
+    if "base64" in message:
+        return b64decode(message["base64"])
     return orjson.dumps(message["json"]) if message.get("json") is not None else b""
 
 
@@ -134,7 +142,8 @@ def _raw(file: Path, folder: str) -> Iterator[Recording]:
     body = file.read_bytes()
     if file.name.endswith(".chunks.txt"):
         lines = [line for line in body.split(b"\n") if line.strip()]
-        yield Recording(name, folder, _framed(lines, folder), content_type=SSE)
+        kind = AWS if folder == "bedrock" else SSE
+        yield Recording(name, folder, _framed(lines, folder), content_type=kind)
     elif file.suffix in (".txt", ".sse"):
         yield Recording(name, folder, body, content_type=SSE)
     else:
@@ -147,6 +156,8 @@ def _framed(lines: list[bytes], folder: str) -> bytes:
         return b"".join(b"data: %s\n\n" % line for line in [*lines, b"[DONE]"])
     if folder == "gemini":
         return b"".join(b"data: %s\r\n\r\n" % line for line in lines)
+    if folder == "bedrock":
+        return b"".join(aws_frame(*event) for line in lines for event in orjson.loads(line).items())
     return b"".join(b"event: %s\ndata: %s\n\n" % (_type(line), line) for line in lines)
 
 
@@ -156,3 +167,27 @@ def _type(payload: bytes) -> bytes:
     except orjson.JSONDecodeError:  # two payloads lack their last brace
         return payload.split(b'"')[3]
     return kind.encode()
+
+
+def aws_frame(event: str, payload: object) -> bytes:
+    """One message of an AWS event stream: lengths, headers, JSON, and both checksums."""
+    names = {":event-type": event, ":content-type": JSON, ":message-type": "event"}
+    headers = b"".join(
+        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value
+        for name, value in ((name, value.encode()) for name, value in names.items())
+    )
+    body = orjson.dumps(payload)
+    prelude = struct.pack("!II", 16 + len(headers) + len(body), len(headers))
+    message = prelude + struct.pack("!I", crc32(prelude)) + headers + body
+    return message + struct.pack("!I", crc32(message))
+
+
+@cache
+def spec(name: str) -> dict[str, Any]:
+    """An API description by the start of its file's name, as in `anthropic`."""
+    (file,) = (HERE / "specs").glob(f"{name}*.gz")
+    text = gzip.decompress(file.read_bytes())
+    loaded: dict[str, Any] = (
+        yaml.load(text, yaml.CSafeLoader) if ".yml" in file.name else orjson.loads(text)
+    )
+    return loaded

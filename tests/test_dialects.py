@@ -80,7 +80,7 @@ def test_what_can_be_translated() -> None:
         route.path.rpartition("/")[2]
         for family in FAMILIES.values()
         for route in family.routes
-        if route.translatable
+        if route.purpose == "answer"
     }
     assert found == {
         "completions",
@@ -89,7 +89,7 @@ def test_what_can_be_translated() -> None:
         "{model}:generateContent",
         "{model}:streamGenerateContent",
     }
-    assert not match("POST", "/v1/completions")[1].translatable  # type: ignore[index]
+    assert not match("POST", "/v1/completions")[1].purpose  # type: ignore[index]
 
 
 PROJECT = "/projects/p/locations/l/publishers/google"

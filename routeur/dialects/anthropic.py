@@ -25,8 +25,8 @@ from routeur.dialects.loose import (
 _NAME = "anthropic"
 
 ROUTES = (
-    Route("POST", "/v1/messages", _NAME, translatable=True),
-    Route("POST", "/v1/messages/count_tokens", _NAME),
+    Route("POST", "/v1/messages", _NAME, purpose="answer"),
+    Route("POST", "/v1/messages/count_tokens", _NAME, purpose="count"),
 )
 
 FIRST_TOKEN = re.compile(

@@ -26,7 +26,7 @@ class Route:
     body: str = "json"
     creates: bool = True
     needs_model: bool = True
-    translatable: bool = False
+    purpose: str = ""
 
 
 @dataclass

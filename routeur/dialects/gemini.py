@@ -29,8 +29,11 @@ from routeur.dialects.loose import (
 _NAME = "gemini"
 
 ROUTES = (
-    Route("POST", "/v1beta/models/{model}:generateContent", _NAME, translatable=True),
-    Route("POST", "/v1beta/models/{model}:streamGenerateContent", _NAME, translatable=True),
+    Route("POST", "/v1beta/models/{model}:generateContent", _NAME, purpose="answer"),
+    Route("POST", "/v1beta/models/{model}:streamGenerateContent", _NAME, purpose="answer"),
+    Route("POST", "/v1beta/models/{model}:countTokens", _NAME, purpose="count"),
+    Route("POST", "/v1beta/models/{model}:embedContent", _NAME, purpose="embeddings"),
+    Route("POST", "/v1beta/models/{model}:batchEmbedContents", _NAME, purpose="embeddings"),
     Route("POST", "/v1beta/models/{model}:{verb}", _NAME),
 )
 

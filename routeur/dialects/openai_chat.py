@@ -29,11 +29,11 @@ _NAME = "openai_chat"
 _PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
 
 ROUTES = (
-    Route("POST", "/v1/chat/completions", _NAME, translatable=True),
-    Route("POST", "/chat/completions", _NAME, translatable=True),
+    Route("POST", "/v1/chat/completions", _NAME, purpose="answer"),
+    Route("POST", "/chat/completions", _NAME, purpose="answer"),
     Route("GET", "/v1/chat/completions", body="any", creates=False),  # the stored ones
     Route("POST", "/v1/completions", _NAME),
-    Route("POST", "/v1/embeddings", _NAME),
+    Route("POST", "/v1/embeddings", _NAME, purpose="embeddings"),
     Route("POST", "/v1/moderations", _NAME, needs_model=False),
     # JSON or a form, as the Content-Type says
     Route("POST", "/v1/images/*", _NAME, needs_model=False),

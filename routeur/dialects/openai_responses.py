@@ -15,7 +15,7 @@ _NAME = "openai_responses"
 
 ROUTES = (
     # a stored prompt or a conversation can name the model
-    Route("POST", "/v1/responses", _NAME, needs_model=False, translatable=True),
+    Route("POST", "/v1/responses", _NAME, needs_model=False, purpose="answer"),
     Route("POST", "/v1/responses/compact", _NAME),
     Route("POST", "/v1/responses/input_tokens", _NAME, needs_model=False),
     Route("GET", "/v1/responses/{id}", _NAME, body="any", creates=False),

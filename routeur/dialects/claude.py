@@ -1,0 +1,203 @@
+"""What Anthropic's models take, wherever they run: known by their names alone.
+
+Sources: Anthropic's pages on thinking, effort, structured outputs and mid-conversation system
+messages, and its migration guides up to Claude 5.5 (November 2026). A name that is not known is
+taken for an older model, as which others' models behind this API behave.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from routeur.dialects.aim import Losses
+from routeur.dialects.base import Json
+from routeur.dialects.effort import budget_of, effort_of
+from routeur.dialects.loose import items, members
+from routeur.dialects.neutral import Request, Thinking
+
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+_NAME = re.compile(
+    r"claude-(?:(opus|sonnet|haiku|fable|mythos)-)?v?(\d+)(?:[-.](\d{1,2})(?!\d))?"
+    r"(?:-(opus|sonnet|haiku))?"
+)
+_ALWAYS_THINK = ("fable", "mythos")
+_DYNAMIC = Thinking("on", effort="medium")  # for models that cannot decide themselves
+
+# The subset of JSON Schema of structured outputs, as Anthropic's own SDKs reduce schemas to it.
+_FORMATS = frozenset("date-time time date duration email hostname uri ipv4 ipv6 uuid".split())
+_KEPT = frozenset("type enum const description title default $ref required".split())
+_LISTS = ("anyOf", "allOf")
+_MAPS = ("properties", "$defs", "definitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Claude:
+    """What a model takes.
+
+    `budget`: thinking with budget_tokens; `adaptive`: thinking that it doses itself, by one of
+    `efforts`; `off`: the type that turns thinking off, "" if nothing does. `sampling`: temperature,
+    top_p and top_k; `pair`: the first two together; `forced`: a tool choice any or tool; `prefill`:
+    an answer begun for it; `system`: role system within the messages; `strict`: tools with strict.
+    """
+
+    budget: bool
+    adaptive: bool
+    off: str
+    efforts: tuple[str, ...]
+    sampling: bool
+    pair: bool
+    forced: bool
+    prefill: bool
+    system: bool
+    strict: bool
+
+
+def claude(model: str) -> Claude:
+    """What the model of this name takes (`us.anthropic.claude-opus-4-5-…`, `claude-3-7-sonnet`)."""
+    family, version = _parsed(model)
+    always = family in _ALWAYS_THINK
+    newest = version >= (5, 5)
+    off = "disabled"
+    if always or (newest and family == "opus"):
+        off = ""
+    elif newest and family == "sonnet":
+        off = "between_tools"
+    return Claude(
+        budget=version < (4, 7),
+        adaptive=version >= (4, 6),
+        off=off,
+        efforts=_efforts(version),
+        sampling=version < (4, 7),
+        pair=version < (4, 1),
+        forced=version < (5, 1) or (not newest and not always) or family == "haiku",
+        prefill=version < (4, 6),
+        system=version >= (4, 8) and (family, version) != ("sonnet", (5, 0)),
+        strict=version >= (4, 1) or version == (0, 0),
+    )
+
+
+def _parsed(model: str) -> tuple[str, tuple[int, int]]:
+    name = model.lower()
+    if found := _NAME.search(name):
+        before, major, minor, behind = found.groups()
+        return before or behind or "", (int(major), int(minor or 0))
+    return ("mythos", (5, 0)) if "claude-mythos" in name else ("", (0, 0))
+
+
+def _efforts(version: tuple[int, int]) -> tuple[str, ...]:
+    if version >= (4, 7):
+        return EFFORTS
+    if version == (4, 6):
+        return ("low", "medium", "high", "max")
+    return ()
+
+
+def thinking(request: Request, model: str, max_tokens: int, losses: Losses) -> tuple[Json, str]:
+    """A foreign request's reasoning as Claude's `thinking` ({}: none) and effort ("": none)."""
+    wanted = request.thinking
+    if wanted is None:
+        return {}, ""
+    knows = claude(model)
+    if wanted.mode == "off":
+        return _off(knows, losses)
+    if not (wanted.mode or wanted.effort or wanted.budget):
+        return {}, ""
+    if _forces(request):
+        losses.drop("thinking")  # the API takes only one of the two
+        return {}, ""
+    if not knows.adaptive:
+        return _budgeted(wanted, max_tokens, losses), ""
+    show = _shown(wanted)
+    if wanted.budget and knows.budget:
+        return {**_budgeted(wanted, max_tokens, losses), **show}, ""
+    return {"type": "adaptive", **show}, effort_of(wanted, knows.efforts)
+
+
+def _off(knows: Claude, losses: Losses) -> tuple[Json, str]:
+    if knows.off:
+        return {"type": knows.off}, ""
+    losses.drop("thinking")
+    return {}, "low"  # the nearest there is
+
+
+def _budgeted(wanted: Thinking, max_tokens: int, losses: Losses) -> Json:
+    budget = budget_of(wanted, max_tokens)
+    if budget is None:
+        budget = budget_of(_DYNAMIC, max_tokens)
+    if not budget:
+        losses.drop("thinking")  # max_tokens leaves no room
+        return {}
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+def _shown(wanted: Thinking) -> Json:
+    if wanted.show is None and not wanted.summary:
+        return {}
+    return {"display": "summarized" if wanted.show is not False else "omitted"}
+
+
+def _forces(request: Request) -> bool:
+    choice = request.tool_choice
+    return bool(request.tools) and choice is not None and choice.mode in ("required", "named")
+
+
+def sampling(request: Request, model: str, thinks: bool, losses: Losses) -> Json:
+    """A foreign request's temperature, top_p and top_k, as far as the model takes them now."""
+    found: Json = {}
+    said = {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+    }
+    knows = claude(model)
+    for name, value in said.items():
+        if value is None or (value == 1 and name != "top_k"):
+            continue  # 1 is the default
+        second = name == "top_p" and "temperature" in found and not knows.pair
+        if thinks or second or not knows.sampling:
+            losses.drop(name)
+        elif name == "temperature" and value > 1:
+            losses.drop(name)  # OpenAI's and Gemini's go up to 2
+            found[name] = 1
+        else:
+            found[name] = value
+    return found
+
+
+def schema(value: Any) -> Any:
+    """A JSON Schema within the subset of structured outputs and strict tools.
+
+    Objects are closed. What else cannot be said is put into the description, in words.
+    """
+    if not isinstance(value, dict):
+        return value
+    found: Json = {}
+    rest: Json = {}
+    for name, each in value.items():
+        if name in _KEPT or (name == "format" and each in _FORMATS):
+            found[name] = each
+        elif name == "minItems" and each in (0, 1):
+            found[name] = each
+        elif name == "items":
+            found[name] = schema(each)
+        elif name in _LISTS or name == "oneOf":
+            found["anyOf" if name == "oneOf" else name] = [schema(one) for one in items(each)]
+        elif name in _MAPS:
+            found[name] = {key: schema(one) for key, one in members(each).items()}
+        elif name not in ("additionalProperties", "strict", "$schema"):
+            rest[name] = each
+    if value.get("type") == "object" or "properties" in value:
+        # A schema here means any names: nothing comes near that, so the API is to refuse it.
+        more = value.get("additionalProperties")
+        found["additionalProperties"] = more if isinstance(more, dict) else False
+    if rest:
+        found["description"] = _in_words(found.get("description"), rest)
+    return found
+
+
+def _in_words(description: object, rest: Json) -> str:
+    words = "{" + ", ".join(f"{name}: {value}" for name, value in rest.items()) + "}"
+    return f"{description}\n\n{words}" if description else words
