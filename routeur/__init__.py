@@ -7,6 +7,7 @@ The modules, in reading order: first the path of a request, then what stands bes
         paths.py             what a path says
     keys.py                  who is calling
     proxy.py                 one request, from the client to a provider and back: read it whole
+        express.py           a short cut for heads that were seen before
         facts.py             what one look at a request tells, and its body on the way through
         body.py              JSON bodies, strictly read, changed only in place
         multipart.py         forms, in which `model` may stand anywhere
@@ -15,22 +16,41 @@ The modules, in reading order: first the path of a request, then what stands bes
     rules.py                 the rule table: which targets may answer, best first
         matching.py          which rules hold for a request
         auto.py              which targets can serve it, and in which order
+    attempts.py              who is asked next, and what the client hears when nobody is left
+        race.py              attempts side by side
+        retries.py           whether to ask once more, and when
+    passage.py               one attempt: the way to a provider and back
+        reply.py             its answer: judged, held until it may go, then copied
+        translated.py        the same where the provider speaks another dialect
+        conversions.py       and for embeddings and counts of tokens
     providers.py             configured providers, their credentials and models
+    standing.py              how every credential is doing with every model
+        group.py             whose turn it is among a provider's credentials
+        bans.py              a ban, and other reasons not to ask one now
+        limits.py            requests and tokens of the last minute
+        admission.py         limits and probes, over all workers
+        outages.py           who is banned, for people and metrics
     headers.py               which headers go on, as one table
     errors.py                what can go wrong, by blame
 
     server.py                the side that clients see
     endpoint.py              where a credential's requests go, and how their heads begin
+        addressing.py        in which format, by which path, with what change of the body
+        rawpredict.py        that of Claude on Vertex AI
         credentials.py       how to identify ourselves to a provider
+        aws.py  google.py    at those clouds
+        refresh.py           tokens that expire
     pool.py                  the connections of one credential
         local.py             those of `echo`, without a network
     upstream.py              one connection: HTTP/1.1 over httptools, framing counted byte by byte
         heads.py             the heads of answers, and how their bodies are framed
-    relay.py                 where an answer goes: spliced to the client, or as chunks; and the tap
+    relay.py                 what is kept of an answer beside its path: the tap
 
     config.py                router.yaml, checked, as one immutable value
         config_providers.py  its section `providers`
+        config_clouds.py     the settings of accounts at clouds
         config_rules.py      its sections `aliases` and `rules`
+        config_values.py     values that several sections read
         yamlfile.py          YAML as typed values; every mistake with its line and path
         presets.py           well-known providers, from data/presets.json
     explain.py               what `routeur explain` says
@@ -39,15 +59,35 @@ The modules, in reading order: first the path of a request, then what stands bes
     measure.py  usage.py     what an answer has used; prices and cost
     traces.py  metrics.py  health.py  log.py  models.py
                              records of calls, figures, the state of credentials, lines, lists
-    workers.py  bus.py       several processes, and how they ask each other
+    pages.py                 the pages that need no key
+    admin.py                 the management API
+    peers.py                 what the workers of one machine know together
+        workers.py  bus.py   their processes, and how they speak with each other
 
     dialects/                the wire formats; knows nothing of the rest
         base.py              what a dialect must be able to do
         openai_chat.py  openai_responses.py  anthropic.py  gemini.py
+                             their paths, and what one look at a body or an answer tells
         echo.py  vectors.py  the built-in answerer, in all of them
-        sse.py               bytes to frames
+        sse.py  array.py  eventstream.py
+                             bytes to frames: server-sent events, a JSON array, Amazon's
         usage_tail.py        usage of an answer of which only both ends were kept
-        loose.py             reading JSON that others wrote
+        opening.py           whether an answer with a good status has failed all the same
+        refusals.py          what a provider's error says about another attempt
+        inflate.py           content codings, within bounds
+        clouds.py            hosts and paths at the clouds
+        translate.py         which dialects can be translated, by which functions
+        neutral.py  events.py  collect.py
+                             requests, answers and streams in nobody's format; both ways between
+        aim.py  claude.py    what a translation is for, and what models take
+        openai_chat_*.py  openai_responses_*.py  openai_errors.py
+        anthropic_*.py  gemini_*.py  bedrock_*.py
+                             each dialect from and to that, a file for each of its parts
+        embeddings.py        the same for embeddings, between OpenAI and Gemini
+        turns.py  media.py  effort.py  ids.py
+                             what several of them need: conversations, files, thinking, ids
+        loose.py  expect.py  jsons.py  exact.py
+                             reading JSON: of providers, of clients, of any kind, to the last digit
 
 Imports go one way, from the outside in; tests/test_layers.py has the order.
 """

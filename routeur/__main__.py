@@ -285,16 +285,22 @@ async def _listen(
     router: Router, config: Config, stop: asyncio.Event, read_again: Callable[[], None]
 ) -> None:
     fd = os.environ.get(workers.FD)
+    if fd is not None:
+        answer = router.peers.answer
+        bus = Bus(
+            int(fd),
+            lambda asked: read_again() if asked == RELOAD else answer(asked),
+            router.standings.apply,
+            stop.set,
+        )
+        await bus.start()
+        await router.join(bus)
     listen = os.environ.get(workers.LISTEN_FD)
     taken = socket.socket(fileno=int(listen)) if listen else None
     try:
         await router.start(taken, share=fd is not None)
     except OSError as error:
         raise _cannot_listen(config, error) from None
-    if fd is not None:
-        tell = router.tell
-        router.bus = Bus(int(fd), lambda q: read_again() if q == RELOAD else tell(q), stop.set)
-        await router.bus.start()
 
 
 def _announce(router: Router, log: Log) -> None:

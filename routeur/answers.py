@@ -1,133 +1,52 @@
-"""What the client gets to see of an answer's head: the provider's, or our own."""
+"""Answers of routeur's own, and what every answer says of the call."""
 
 from __future__ import annotations
 
-import asyncio
-import re
 import time
-from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 
 import orjson
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
-from routeur.call import Attempt, Call, new_id
+from routeur.call import Call, new_id
 from routeur.dialects import FAMILIES
-from routeur.errors import RouteurError, UpstreamError
+from routeur.errors import RouteurError
 from routeur.headers import sane_id, value
-from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
-from routeur.relay import Splice
-from routeur.server import ClientConnection
-
-# A provider that says so speaks of our key, not the client's.
-OUR_CREDENTIAL = frozenset([401, 402, 403])
 
 
-class Refused(UpstreamError):
-    """An answer whose status justifies asking the next target."""
+def about(call: Call, status: int = 0) -> bytes:
+    """The header lines that every inference answer gets, as far as they are known.
 
-
-class Reply(Splice):
-    """A copied answer: turns the provider's head into the client's, or refuses it.
-
-    `refuse` are the statuses that are not passed on because another target may do better;
-    `content` matches the first content of a stream in the route's format. `keep` says whether the
-    client's connection stays open afterwards; `on_start` is called when the answer is accepted.
+    `status` is the provider's; 0: that of the last attempt, whatever became of it.
     """
-
-    attempt: Attempt
-    on_start: Callable[[], None]
-    refuse: frozenset[int] = frozenset()
-    content: re.Pattern[bytes] | None = None
-
-    def __init__(
-        self,
-        client: ClientConnection,
-        transport: asyncio.Transport,
-        request: web.BaseRequest,
-        call: Call,
-    ) -> None:
-        self.write = transport.write
-        self.done = client.loop.create_future()
-        self._client = client
-        self.pieces = []
-        self._request = request
-        self._call = call
-        modern = request.version == HttpVersion11
-        self.decoded = not modern  # HTTP/1.0 knows no chunks
-        self.keep = modern and request.keep_alive
-
-    def ended(self) -> None:
-        self._client.source = None  # it may be somebody else's by the time the handler wakes
-        super().ended()
-
-    def head(self, head: Head) -> bytes:
-        """The head to write to the client; raises UpstreamError (Refused) to pass nothing on."""
-        call, status = self._call, head.status
-        self.attempt.status = status
-        call.first_byte = now = time.perf_counter()
-        if status >= 300:
-            check(status, self.refuse)
-        call.status = status
-        if not call.request_id:
-            call.request_id = sane_id(head.request_id.decode("latin-1")) or call.id
-        # A body that is still being read must not be taken for the next request.
-        if head.length == UNTIL_CLOSE or not self._request.content.is_eof():
-            self.keep = False
-        framing = b"" if self.keep else b"Connection: close\r\n"
-        if head.length == CHUNKED and not self.decoded:
-            framing += b"Transfer-Encoding: chunked\r\n"
-        event_stream = head.content_type.startswith(b"text/event-stream")
-        self.expect(
-            self.content if event_stream else None, head.content_type, head.content_encoding
-        )
-        self.started = True
-        self.on_start()
-        return b"HTTP/1.1%b%b%bServer-Timing: routeur;dur=%.2f, upstream;dur=%.2f\r\n%b\r\n" % (
-            head.line[8:],
-            head.passed,
-            about(call),
-            (call.sent - call.started) * 1e3,
-            (now - call.sent) * 1e3,
-            framing,
-        )
-
-
-def check(status: int, refuse: frozenset[int]) -> None:
-    """Raise UpstreamError for a status that is not an answer to the client."""
-    if status in OUR_CREDENTIAL:
-        raise UpstreamError(
-            f"the provider refused the credential that routeur uses for it ({status})",
-            code="upstream_auth_error",
-        )
-    if 300 <= status < 400 and status != 304:
-        raise UpstreamError("the provider answered with a redirect, which is never followed")
-    if status in refuse:
-        raise Refused(f"the provider answered {status}")
-
-
-def about(call: Call) -> bytes:
-    """The header lines that every inference answer gets, as far as they are known."""
     attempts = call.attempts
     return b"X-Request-Id: %b\r\nX-Routeur-Trace-Id: %b\r\n%b" % (
         (call.request_id or call.id).encode(),
         call.id.encode(),
-        _about_route(
+        about_route(
             call.provider,
             call.model,
             call.reason,
             len(attempts),
-            attempts[-1].status if attempts else 0,
+            status or (attempts[-1].status if attempts else 0),
+            call.dropped,
         ),
     )
 
 
 @lru_cache(maxsize=4096)
-def _about_route(
-    provider: str | None, model: str | None, reason: str | None, attempts: int, status: int
+def about_route(
+    provider: str | None,
+    model: str | None,
+    reason: str | None,
+    attempts: int,
+    status: int,
+    dropped: tuple[str, ...],
 ) -> bytes:
+    """Those of these lines that many calls have in common."""
     known = {
+        b"Dropped": ", ".join(dropped),
         b"Provider": provider,
         b"Model": model,
         b"Reason": reason,
@@ -163,18 +82,13 @@ def _with_headers(answer: web.Response, call: Call) -> web.Response:
     return answer
 
 
-def traced(call: Call, head: Head, body: bytes) -> web.Response:
-    """A provider's answer with a top-level `routeur` block, if it is a JSON object."""
+def with_block(body: bytes, call: Call) -> bytes:
+    """A whole answer with a top-level `routeur` block, if it is a JSON object."""
     stripped = body.rstrip()
-    if stripped.endswith(b"}") and stripped.startswith(b"{"):
-        comma = b"" if stripped[1:-1].isspace() or len(stripped) == 2 else b","
-        body = stripped[:-1] + comma + b'"routeur":' + json(_block(call)) + b"}"
-    answer = web.Response(status=head.status, body=body)
-    for line in head.passed.decode("latin-1").split("\r\n")[1:-1]:
-        name, _, text = line.partition(":")
-        if name.lower() != "content-length":
-            answer.headers.add(name, text.strip())
-    return _with_headers(answer, call)
+    if not (stripped.startswith(b"{") and stripped.endswith(b"}")):
+        return body
+    comma = b"" if stripped[1:-1].isspace() or len(stripped) == 2 else b","
+    return stripped[:-1] + comma + json({"routeur": _block(call)})[1:]
 
 
 def _block(call: Call) -> dict[str, object]:
@@ -190,6 +104,7 @@ def _block(call: Call) -> dict[str, object]:
         "usage": call.usage.as_dict() if call.usage else None,
         "estimated": call.estimated,
         "cost_usd": call.cost_usd,
+        "dropped": list(call.dropped),
     }
 
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,8 +18,9 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from routeur import answers, health, keys, metrics, models, paths, traces
-from routeur.bus import Bus, Question
+from routeur import admin, answers, keys, models, paths
+from routeur.attempts import Attempts, Routing
+from routeur.bus import Bus
 from routeur.call import Call
 from routeur.config import Config, problems
 from routeur.dialects import match, methods
@@ -33,20 +34,23 @@ from routeur.errors import (
     RouteurError,
     did_you_mean,
 )
+from routeur.express import Express, Known
 from routeur.facts import Facts
 from routeur.headers import Inbound
-from routeur.health import PAGE_POLICY, Rates
-from routeur.keys import Caller, Keys, Known
+from routeur.health import Rates
+from routeur.keys import Caller, Keys
 from routeur.log import Log
 from routeur.metrics import Metrics
+from routeur.pages import Pages
+from routeur.peers import Peers
 from routeur.pool import SWEEP, Pool
 from routeur.providers import Provider
-from routeur.proxy import Proxy, Routing
+from routeur.proxy import Proxy
+from routeur.retries import Budget
 from routeur.rules import Table
 from routeur.server import CLOSED, ClientConnection, Server, check_parser
+from routeur.standing import Standings
 from routeur.traces import Traces
-
-Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 BACKLOG = 4096
 AT_ONCE = 256  # calls that are counted together; after a quarter of a second all are
@@ -64,27 +68,35 @@ class Router:
         self.traces = Traces()
         self._over: list[Call] = []
         self.rates = Rates(config.providers)
-        self.started = time.monotonic()
         self.ready = False
         self.port = 0  # of TCP, once it listens
-        self.bus: Bus | None = None
         self._path = ""  # of a unix socket that this process has made
         self._pools: list[Pool] = []
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Server | None = None
         self.keys = Keys(config.auth.master_key, config.auth.management_key)
         self.metrics = Metrics(*_labels(config))
+        ban, retries = config.ban, config.retries
+        self.standings = Standings(
+            ban.after, ban.seconds, retries.statuses, tell=lambda news: self.peers.tell(news)
+        )
+        self.peers = Peers(
+            config.providers, self.metrics, self.rates, self.standings, self.traces, self._count
+        )
+        self.budget = Budget(retries.budget)
         self.proxy = Proxy(self._routing(config), self._finished)
+        self.express = Express(
+            self.proxy, config.server.max_body, self.metrics.started, self._finished
+        )
         self.server: Server
-        self._pages: Mapping[str, Page] = {
-            "/healthz": self._alive,
-            "/health/readiness": self._readiness,
-            "/health": self._health,
-            "/vhealth": self._health_page,
-            "/metrics": self._metrics,
-        }
+        self._pages = Pages(self.peers, lambda: self.ready).by_path
 
     # ---- life
+
+    async def join(self, bus: Bus) -> None:
+        """Be one of several workers, before `start`."""
+        await self.peers.join(bus)
+        self.proxy.routing.admission = self.peers.admission
 
     async def start(self, listen: socket.socket | None = None, *, share: bool = False) -> None:
         """Listen and serve.
@@ -94,6 +106,7 @@ class Router:
         self.server = Server(
             self.handle, error_body=answers.early_error_body, malformed=self._malformed
         )
+        self.server.express = self.express
         loop = asyncio.get_running_loop()
         host, port = self.config.server.host, self.config.server.port
         if listen is not None:
@@ -134,8 +147,7 @@ class Router:
             self._timer.cancel()
         self.metrics.stop()
         self._count()
-        if self.bus is not None:
-            self.bus.close()
+        self.peers.close()
         if self._path:
             with suppress(OSError):
                 os.unlink(self._path)
@@ -157,19 +169,27 @@ class Router:
             pool.close()
         self.proxy.routing = self._routing(config)
         self.keys = Keys(config.auth.master_key, config.auth.management_key)
+        self.express.forget(config.server.max_body)
         self.metrics.configure(*_labels(config))
         self.rates.configure(config.providers)
+        self.peers.providers = config.providers
         self.config = config
 
     def _routing(self, config: Config) -> Routing:
+        ban, retries = config.ban, config.retries
+        self.standings.configure(config.providers, ban.after, ban.seconds, retries.statuses)
+        self.budget.share = retries.budget
         endpoints = Endpoints(config.providers.values())
         self._pools += endpoints.pools
         return Routing(
             Table(config.providers, config.aliases, config.rules, config.auto.models),
             config.providers,
-            endpoints.by_provider,
-            config.retries.attempts,
-            frozenset(config.retries.statuses),
+            endpoints.by_credential,
+            self.standings,
+            self.peers.admission,
+            self.budget,
+            retries.attempts,
+            retries.statuses,
         )
 
     def _sweep(self) -> None:
@@ -177,7 +197,7 @@ class Router:
         loop = asyncio.get_running_loop()
         self.server.sweep(loop.time())
         self._count()
-        current = {id(e.pool) for es in self.proxy.routing.endpoints.values() for e in es}
+        current = {id(each.pool) for each in self.proxy.routing.endpoints.values()}
         for pool in [*self._pools]:
             pool.sweep(SWEEP)
             pool.sample(self.metrics.chunk_delay)
@@ -200,9 +220,7 @@ class Router:
             if request.version is not HttpVersion11 and request.version not in SPOKEN:
                 connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
                 return CLOSED
-            inbound = connection.inbound
-            if inbound is None or not inbound.same(request.raw_headers):
-                inbound = connection.inbound = Inbound(request.raw_headers)
+            inbound = Inbound(request.raw_headers)
             path, _, query = request.raw_path.partition("?")
             found = match(request.method, path)
             if found is None:
@@ -226,13 +244,7 @@ class Router:
         """Who is calling: the one place where keys are checked, for every path."""
         if self.keys.open:
             self._require_local(inbound)
-        known = inbound.known_as
-        if isinstance(known, Known) and known.by is self.keys and not query:
-            return known.caller
-        caller = self.keys.identify(keys.presented(inbound.keys, query))
-        if not query:
-            inbound.known_as = Known(self.keys, caller)
-        return caller
+        return self.keys.identify(keys.presented(inbound.keys, query))
 
     def _require_local(self, inbound: Inbound) -> None:
         if not self.config.server.host.startswith("unix:"):
@@ -254,11 +266,20 @@ class Router:
             raise Forbidden("this key manages: it cannot be used for inference")
         if "." in path or "//" in path or "%" in path:
             paths.refuse_climbing(path)
-        call = Call(request.method, request.raw_path.partition("?")[0], family, caller.name)
-        self.metrics.started()
+        raw_path = request.raw_path.partition("?")[0]
         query = keys.without_key(query)
-        limit = self.config.server.max_body
-        facts = Facts(request, inbound, family, route, path, query, caller.name, limit)
+        facts = Facts(inbound, family, route, path, query, caller.name)
+        facts.come_with(request, self.config.server.max_body)
+        client = request.protocol
+        assert isinstance(client, ClientConnection)
+        if isinstance(client.resumed, Attempts):
+            return self.proxy.serve(facts, client.resumed.call, owner, client.resumed)
+        if client.whole and facts.keep and owner is None and route.format and route.creates:
+            self.express.remember(
+                client.whole, Known(inbound, family, route, path, query, raw_path, caller.name)
+            )
+        self.metrics.started()
+        call = Call(request.method, raw_path, family, caller.name)
         return self.proxy.serve(facts, call, owner)
 
     async def _elsewhere(
@@ -275,7 +296,7 @@ class Router:
             if self.keys.open:
                 self._require_local(inbound)
             paths.only_get(request)
-            return await page(request)
+            return await page()
         caller = self._caller(inbound, query)
         if (inbound.word(b"upgrade") or "").lower() == "websocket":
             raise ClientError(
@@ -305,7 +326,7 @@ class Router:
     async def _ours(
         self, request: web.BaseRequest, caller: Caller, path: str, query: str
     ) -> web.StreamResponse | None:
-        """Models and traces; None for any other path."""
+        """Models, traces and management; None for any other path."""
         if path in LISTS or path.startswith(("/v1/models/", "/v1beta/models/")):
             if request.method == "DELETE":  # a fine-tuned model, at the provider
                 return None
@@ -314,6 +335,15 @@ class Router:
         if path.startswith("/v1/traces/"):
             paths.only_get(request)
             return await self._trace(request, caller, path[len("/v1/traces/") :])
+        if path.startswith(admin.PREFIX):
+            desk = admin.Desk(
+                self.config.providers,
+                self.standings,
+                self.peers.bans,
+                self.peers.synced,
+                self.log,
+            )
+            return await admin.serve(request, caller, path, desk)
         return None
 
     def _models(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
@@ -334,9 +364,7 @@ class Router:
         return _json(page)
 
     async def _trace(self, request: web.BaseRequest, caller: Caller, id: str) -> web.StreamResponse:
-        shown = self._shown(id)
-        if shown is None and self.bus is not None:
-            shown = next((s for s in await self.bus.ask({"trace": id}) if s), None)
+        shown = await self.peers.trace(id)
         if shown is None or not (caller.manages or caller.name == shown["key"]):
             raise NotFound(
                 "no such trace: only the latest are kept, for the key that made the call"
@@ -348,51 +376,6 @@ class Router:
                 headers["X-Routeur-Trace-Provider"] = shown["provider"]
             return web.Response(headers=headers)
         return _json(orjson.dumps(shown))
-
-    def _shown(self, id: str) -> dict[str, Any] | None:
-        call = self.traces.get(id)
-        return traces.shown(call) if call else None
-
-    # ---- pages that need no key
-
-    async def _alive(self, request: web.BaseRequest) -> web.Response:
-        return _json(b'{"status":"ok"}')
-
-    async def _readiness(self, request: web.BaseRequest) -> web.Response:
-        return _json(
-            b'{"status":"ready"}' if self.ready else b'{"status":"draining"}',
-            200 if self.ready else 503,
-        )
-
-    async def _health(self, request: web.BaseRequest) -> web.Response:
-        self._count()
-        status, shown = health.health(self.config.providers, self.rates)
-        return _json(orjson.dumps(shown), status)
-
-    async def _health_page(self, request: web.BaseRequest) -> web.Response:
-        self._count()
-        status, shown = health.health(self.config.providers, self.rates)
-        page = health.page(
-            shown, inflight=self.metrics.inflight, uptime=time.monotonic() - self.started
-        )
-        answer = answers.plain(status, page.encode(), "text/html; charset=utf-8")
-        answer.headers["Content-Security-Policy"] = PAGE_POLICY
-        return answer
-
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
-        self._count()
-        shots = [self.metrics.snapshot()]
-        if self.bus is not None:
-            shots += await self.bus.ask({"metrics": True})
-        body, kind = metrics.render(metrics.merge(shots))
-        return answers.plain(200, body, kind)
-
-    def tell(self, question: Question) -> Any:
-        """What another worker wants to know of this one."""
-        if "trace" in question:
-            return self._shown(question["trace"])
-        self._count()
-        return self.metrics.snapshot()
 
     # ---- what happened
 
@@ -414,6 +397,7 @@ class Router:
             self.metrics.count(calls)
             self.rates.count(calls)
             for call in calls:
+                self.budget.called(call.ended)
                 self.log.finished(call)
         except Exception as error:
             self._bug(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from routeur.addressing import spoken, unfit
 from routeur.providers import Model, Provider
 
 
@@ -24,9 +25,10 @@ class Target:
 class Facts(Protocol):
     """What is known of a request before it is sent.
 
-    `dialect` is `openai`, `anthropic` or `gemini`, `format` that of the route; `key` is the key's
-    name; `headers` finds names in any case. `has` (its parts) and `tokens` (an estimate of the
-    prompt) are computed when first asked for.
+    `dialect` is `openai`, `anthropic` or `gemini`, `format` that of the route, `purpose` what
+    providers of other dialects can be asked for, too; `key` is the key's name; `headers` finds
+    names in any case. `has` (its parts) and `tokens` (an estimate of the prompt) are computed when
+    first asked for.
     """
 
     model: str | None
@@ -35,6 +37,9 @@ class Facts(Protocol):
     format: str | None
     key: str | None
     path: str
+
+    @property
+    def purpose(self) -> str: ...
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -70,26 +75,36 @@ class Choice:
 
 
 class Candidates:
-    """The targets of one rule, alias or name; sifted once per dialect, format and order."""
+    """The targets of one rule, alias or name; sifted once per dialect, format and order.
 
-    __slots__ = ("_choices", "_providers", "targets")
+    `anyone`: nobody lists the name; then those come first that need no translation.
+    """
 
-    def __init__(self, targets: Iterable[Target], providers: Mapping[str, Provider]) -> None:
+    __slots__ = ("_anyone", "_choices", "_providers", "targets")
+
+    def __init__(
+        self,
+        targets: Iterable[Target],
+        providers: Mapping[str, Provider],
+        *,
+        anyone: bool = False,
+    ) -> None:
         self.targets = tuple(dict.fromkeys(targets))
+        self._anyone = anyone
         self._providers = providers
-        self._choices: dict[tuple[str, str | None, str | None], Choice] = {}
+        self._choices: dict[tuple[str, str | None, str, str | None], Choice] = {}
 
     def at(self, pins: Sequence[str]) -> Candidates:
         """The targets at these providers."""
         here = (target for target in self.targets if target.provider in pins)
         return Candidates(here, self._providers)
 
-    def choice(self, dialect: str, format: str | None, sort: str | None) -> Choice:
-        """Those that speak the dialect and have the format, in the order asked for."""
-        choice = self._choices.get((dialect, format, sort))
+    def choice(self, facts: Facts, sort: str | None) -> Choice:
+        """Those that can be asked in the request's dialect and format, in the order asked for."""
+        kind = facts.dialect, facts.format, facts.purpose
+        choice = self._choices.get((*kind, sort))
         if choice is None:
-            choice = self._sift(dialect, format, sort)
-            self._choices[dialect, format, sort] = choice
+            choice = self._choices[*kind, sort] = self._sift(*kind, sort)
         return choice
 
     def able(self, choice: Choice, facts: Facts) -> Choice:
@@ -101,12 +116,11 @@ class Candidates:
         rejected = tuple((str(target), reason) for target, reason in why.items() if reason)
         return Choice(kept, choice.rejected + rejected, choice.context, choice.abilities)
 
-    def _sift(self, dialect: str, format: str | None, sort: str | None) -> Choice:
-        why = {
-            target: unfit(self._providers[target.provider], dialect, format)
-            for target in self.targets
-        }
+    def _sift(self, dialect: str, format: str | None, purpose: str, sort: str | None) -> Choice:
+        why = {target: self._unfit(target, dialect, format, purpose) for target in self.targets}
         kept = [target for target in self.targets if not why[target]]
+        if self._anyone:
+            kept.sort(key=lambda target: self._translates(target, format, purpose))
         # Throughput, latency and balance have no measurements yet: these keep the given order.
         if sort == "price":
             kept.sort(key=lambda target: _price(self._model(target)))
@@ -120,19 +134,17 @@ class Candidates:
             frozenset.intersection(*abilities) if abilities else None,
         )
 
+    def _unfit(self, target: Target, dialect: str, format: str | None, purpose: str) -> str:
+        provider = self._providers[target.provider]
+        id = provider.id_of(target.model)
+        return unfit(provider, id, dialect, format, purpose)
+
+    def _translates(self, target: Target, format: str | None, purpose: str) -> bool:
+        provider = self._providers[target.provider]
+        return spoken(provider, provider.id_of(target.model), format, purpose) != format
+
     def _model(self, target: Target) -> Model | None:
         return self._providers[target.provider].models.get(target.model)
-
-
-def unfit(provider: Provider, dialect: str, format: str | None) -> str:
-    """Why a provider cannot take requests of this dialect and format, or nothing."""
-    if provider.dialect == "echo":
-        return ""
-    if provider.dialect != dialect:
-        return f"speaks {provider.dialect}; translation from {dialect} is not built yet"
-    if format == "openai_responses" and not provider.responses:
-        return "has no Responses API (responses: false)"
-    return ""
 
 
 def unable(model: Model | None, facts: Facts) -> str:

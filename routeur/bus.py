@@ -1,4 +1,4 @@
-"""How the workers of one machine ask each other: lines of JSON through their parent."""
+"""How the workers of one machine speak with each other, and with their parent: lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,24 +13,35 @@ import orjson
 
 Question = dict[str, Any]
 Answer = Callable[[Question], Any]
+News = dict[str, Any]
 
 RELOAD: Question = {"reload": True}  # what the parent asks of a worker, and wants no answer to
 
-PATIENCE = 2.0  # seconds for which an answer is waited for
+PATIENCE = 2.0  # seconds for which the answers of other workers are waited for
+SHORT = 0.1  # seconds for which the parent's are: a request waits meanwhile
 LINE = 64 * 1024 * 1024  # bytes of the longest line: the metrics of a busy worker
 
 
 class Bus:
-    """A worker's end of the line to its parent. `answer` replies to what other workers ask.
+    """A worker's end of the line to its parent.
 
-    A message is `{"from", "n", "ask"}` or `{"to", "n", "say"}`; the parent passes the former to all
-    other workers and the latter to the one that asked, after it has said how many answers to
-    expect.
+    `answer` replies to what other workers ask, `told` gets what they tell, `lost` is called when
+    the parent has gone. These messages go to the parent:
+
+    - `{"n", "ask"}` is for all other workers that have started; the parent says how many answers to
+      `expect`, and they come as `{"n", "say"}`.
+    - `{"to", "n", "say"}` answers such a question, which came as `{"from", "n", "ask"}`.
+    - `{"tell"}` is for all other workers; nobody answers.
+    - `{"n", "take"}` is for the parent itself, which answers it; `{"settle"}` is, too, and it does
+      not (`admission.py`).
     """
 
-    def __init__(self, fd: int, answer: Answer, lost: Callable[[], None]) -> None:
+    def __init__(
+        self, fd: int, answer: Answer, told: Callable[[News], None], lost: Callable[[], None]
+    ) -> None:
         self._socket = socket.socket(fileno=fd)
         self._answer = answer
+        self._told = told
         self._lost = lost
         self._writer: asyncio.StreamWriter | None = None
         self._count = itertools.count()
@@ -42,14 +53,35 @@ class Bus:
         self._task = asyncio.create_task(self._listen(reader))
 
     async def ask(self, question: Question) -> list[Any]:
-        """What the other workers answer; those that do not in time are left out."""
-        if self._writer is None:
-            return []
+        """What the other workers answer; those that do not in time are left out.
+
+        What was told before has reached all that answer.
+        """
+        return await self._inquire({"ask": question}, _Inquiry(), PATIENCE)
+
+    async def take(self, wanted: dict[str, Any]) -> Any:
+        """What the parent answers; raises TimeoutError where it does not within 100 ms."""
+        answers = await self._inquire({"take": wanted}, _Inquiry(1), SHORT)
+        if not answers:
+            raise TimeoutError
+        return answers[0]
+
+    def tell(self, news: News) -> None:
+        """Let all other workers know."""
+        self._send({"tell": news})
+
+    def settle(self, used: dict[str, Any]) -> None:
+        """Let the parent know what came of something that was taken."""
+        self._send({"settle": used})
+
+    async def _inquire(
+        self, message: dict[str, Any], inquiry: _Inquiry, patience: float
+    ) -> list[Any]:
         number = next(self._count)
-        inquiry = self._open[number] = _Inquiry()
-        self._send({"n": number, "ask": question})
+        self._open[number] = inquiry
+        self._send({"n": number, **message})
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await inquiry.complete.wait()
         except TimeoutError:
             pass
@@ -61,7 +93,9 @@ class Bus:
         with suppress(ConnectionError):  # the parent was killed before it had read everything
             while line := await reader.readline():
                 message = orjson.loads(line)
-                if "ask" in message:
+                if "tell" in message:
+                    self._told(message["tell"])
+                elif "ask" in message:
                     said = self._answer(message["ask"])
                     self._send({"to": message["from"], "n": message["n"], "say": said})
                 elif inquiry := self._open.get(message["n"]):
@@ -70,7 +104,8 @@ class Bus:
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._writer is not None
-        self._writer.write(orjson.dumps(message) + b"\n")
+        if not self._writer.is_closing():
+            self._writer.write(orjson.dumps(message) + b"\n")
 
     def close(self) -> None:
         if self._task is not None:
@@ -80,12 +115,12 @@ class Bus:
 
 
 class _Inquiry:
-    """A question under way."""
+    """A question under way, and how many answers are expected; -1: it will be said."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = -1) -> None:
         self.answers: list[Any] = []
         self.complete = asyncio.Event()
-        self._expected = -1
+        self._expected = expected
 
     def take(self, message: dict[str, Any]) -> None:
         if "expect" in message:

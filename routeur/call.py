@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
@@ -12,6 +11,9 @@ from typing import Any
 from routeur.dialects.base import Usage
 
 CLIENT_GONE = 499  # never sent, only recorded: there is nobody left to read it
+# Why attempts end of which nothing can be said.
+LEFT, LOST = "the client left", "another target was faster"
+GIVEN_UP = frozenset((LEFT, LOST))
 
 _PROCESS = token_hex(6)  # ids are unique among processes by this, within one by counting
 _count = itertools.count(1)
@@ -22,18 +24,31 @@ def new_id() -> str:
     return f"tr_{_PROCESS}{next(_count):010x}"
 
 
-@dataclass(slots=True)
 class Attempt:
     """One request to one provider.
 
-    `target` is `provider/model`; `error` says why the attempt ended, if badly.
+    `target` is `provider/model`; `error` says why the attempt ended, if badly. `sent` and
+    `answered` are when the request had gone and its answer's head came, on `Call`'s clock; `usage`
+    is what an attempt has cost that was not the client's answer.
     """
 
-    target: str
-    credential: str
-    status: int = 0
-    ms: float = 0.0
+    status = 0
+    ms = 0.0
     error: str | None = None
+    sent = 0.0
+    answered = 0.0
+    usage: Usage | None = None
+
+    def __init__(self, target: str, credential: str, **known: Any) -> None:
+        self.target = target
+        self.credential = credential
+        if known:
+            vars(self).update(known)
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing speaks against the one that was asked; its `status` may."""
+        return self.error is None or self.error in GIVEN_UP
 
 
 class Call:

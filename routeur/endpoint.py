@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.request import getproxies, proxy_bypass
 
-from routeur.credentials import identify
+from routeur.credentials import identify, identity
 from routeur.dialects import FIXED_PATHS
 from routeur.headers import Inbound
 from routeur.local import EchoPool
@@ -13,6 +13,7 @@ from routeur.pool import Origin, Pool, ResumingContext, tls_context
 from routeur.providers import Credential, Provider, Tls
 
 NOTHING: frozenset[bytes] = frozenset()
+NO_LINES: Mapping[bytes, bytes] = {}
 
 
 class Endpoint:
@@ -29,6 +30,7 @@ class Endpoint:
         "_static",
         "_whole",
         "credential",
+        "identity",
         "pool",
         "provider",
     )
@@ -39,7 +41,10 @@ class Endpoint:
         self.pool = pool
         added = {**provider.headers, **identify(provider.auth, credential.api_key)}
         origin = pool.origin
+        self.identity = identity(credential)
         self._replaced = frozenset(name.lower().encode() for name in provider.headers)
+        if self.identity is not None:
+            self._replaced |= self.identity.names
         lines = [f"Host: {origin.authority}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in added.items()]
         if pool.proxy and not origin.secure:
@@ -78,24 +83,33 @@ class Endpoint:
         method: str,
         target: str,
         inbound: Inbound,
-        length: int | None,
         without: frozenset[bytes] = NOTHING,
+        instead: Mapping[bytes, bytes] = NO_LINES,
     ) -> bytes:
-        """A request's head.
+        """A request's head, but for the line that says how its body is framed, and its end.
 
-        `length` is the body's size, None for chunks, -1 for no body; `without` names client's
-        headers (lower case) that stay behind.
+        `without` names client's headers (lower case) that stay behind, `instead` are those that it
+        gets (names in lower case) where the configuration has none.
         """
-        if length is None:
-            framing = b"Transfer-Encoding: chunked\r\n\r\n"
-        else:
-            framing = b"Content-Length: %d\r\n\r\n" % length if length >= 0 else b"\r\n"
         start = self._starts.get(target) if method == "POST" else None
         if start is None:
             line = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
             start = line + self._static
         lines = inbound.to_provider(self._replaced | without if without else self._replaced)
-        return b"".join((start, lines, framing))
+        for name, value in instead.items():
+            if name not in self._replaced:
+                lines += b"%b: %b\r\n" % (name, value)
+        return start + lines
+
+    async def identify(self, method: str, target: str, body: bytes) -> bytes:
+        """The lines that identify us where they are not always the same; raises UpstreamError."""
+        if self.identity is None:
+            return b""
+        origin = self.pool.origin
+        place = target.removeprefix(self._whole)
+        url = f"{'https' if origin.secure else 'http'}://{origin.authority}{place}"
+        found = await self.identity.headers(method, url, body)
+        return "".join(f"{name}: {value}\r\n" for name, value in found).encode("latin-1")
 
 
 class Endpoints:
@@ -103,18 +117,15 @@ class Endpoints:
 
     def __init__(self, providers: Iterable[Provider]) -> None:
         self._contexts: dict[Tls | None, ResumingContext] = {}
-        self.by_provider: dict[str, tuple[Endpoint, ...]] = {}
-        for provider in providers:
-            # Those marked `fallback` are asked last.
-            credentials = sorted(provider.credentials, key=lambda each: each.fallback)
-            self.by_provider[provider.name] = tuple(
-                Endpoint(provider, credential, self._pool(provider, credential))
-                for credential in credentials
-            )
+        self.by_credential = {
+            credential.name: Endpoint(provider, credential, self._pool(provider, credential))
+            for provider in providers
+            for credential in provider.credentials
+        }
 
     @property
     def pools(self) -> list[Pool]:
-        return [each.pool for endpoints in self.by_provider.values() for each in endpoints]
+        return [endpoint.pool for endpoint in self.by_credential.values()]
 
     def _pool(self, provider: Provider, credential: Credential) -> Pool:
         if provider.dialect == "echo":

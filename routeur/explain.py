@@ -38,6 +38,7 @@ class Thought:
             raise ClientError(f"{question.path} is not a path of any dialect")
         self.dialect, route = found
         self.format = route.format
+        self.purpose = route.purpose
         self.doc: dict[str, Any] = body.parse(question.body) if question.body else {}
         self.model: str | None = question.model
         verb = gemini.parse_path(question.path)

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 
 from routeur import body, multipart
 from routeur.dialects import FORMATS, gemini
 from routeur.dialects.base import Json, Route
+from routeur.dialects.neutral import Request
 from routeur.errors import ClientError, TooLarge
 from routeur.headers import Inbound
 from routeur.providers import Provider
@@ -27,6 +28,7 @@ BODY_IDLE = 30.0  # seconds a client may pause within a body
 SPOOL = 1024 * 1024  # of a form whose model is not known yet, in memory; beyond, in a file
 READ_WHOLE = 256 * 1024  # bodies of other kinds are read whole up to here: they can be sent twice
 CHARACTERS_PER_TOKEN = 4
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 @dataclass(slots=True)
@@ -51,40 +53,60 @@ class Facts:
     model: str | None = None
     stream = False
     raw = b""
+    method = "POST"
+    modern = keep = True  # the client speaks HTTP/1.1, and keeps its connection
+    as_is = False  # the path is the provider's own
+    neutral: Request | None = None  # the request in nobody's format, once somebody has read it
     gemini_path: gemini.GeminiPath | None = None
+    _request: web.BaseRequest | None = None
     _form: multipart.Form | None = None
     _spool: SpooledTemporaryFile[bytes] | None = None
     _has: frozenset[str] | None = None
     _prompt: int | None = None
 
+    doc: Json  # the JSON body; empty for others
+
     def __init__(
         self,
-        request: web.BaseRequest,
         inbound: Inbound,
         dialect: str,
         route: Route,
         path: str,
         query: str,
         key: str | None,
-        max_body: int,
     ) -> None:
-        self.request = request
         self.inbound = inbound
-        self.method = request.method
         self.dialect = dialect
         self.route = route
         self.format = route.format
         self.path = path
         self.query = query
         self.key = key
-        self.max_body = max_body
-        self.doc: Json = {}  # the JSON body
         if route.format == "gemini" and route.creates:
             self.gemini_path = gemini.parse_path(path)
 
+    def come_with(self, request: web.BaseRequest, max_body: int) -> None:
+        """This is the request, of which the body may be still to come."""
+        self._request = request
+        self.method = request.method
+        self.modern = request.version == HttpVersion11
+        self.keep = self.modern and request.keep_alive
+        self.max_body = max_body
+        self.doc = {}
+
+    @property
+    def purpose(self) -> str:
+        """What a provider of another dialect can be asked for; nothing: no other has it."""
+        return "" if self.as_is else self.route.purpose
+
+    @property
+    def request(self) -> web.BaseRequest:
+        assert self._request is not None
+        return self._request
+
     @property
     def headers(self) -> MultiMapping[str]:
-        return self.request.headers
+        return self.inbound.headers
 
     def look(self) -> bool:
         """Read what has come: true if it was a JSON body, and whole. Raises ClientError."""
@@ -93,7 +115,7 @@ class Facts:
             return False
         if not self.inbound.plain_json:
             return False
-        self._take(content.read_nowait())
+        self._take_bounded(content.read_nowait())
         return True
 
     async def read(self) -> None:
@@ -137,12 +159,15 @@ class Facts:
                 status=415,
                 code="unsupported_media_type",
             )
-        self._take(await self._whole())
+        self._take_bounded(await self._whole())
 
-    def _take(self, raw: bytes) -> None:
-        """Check a whole JSON body, and see what it asks for."""
+    def _take_bounded(self, raw: bytes) -> None:
         if len(raw) > self.max_body:
             raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
+        self.take(raw)
+
+    def take(self, raw: bytes) -> None:
+        """Check a whole JSON body, and see what it asks for; raises ClientError."""
         self.raw = raw
         self.doc = doc = body.parse(raw)
         if self.gemini_path is not None:
@@ -197,7 +222,18 @@ class Facts:
                 raise TooLarge(f"the body is larger than {self.max_body} bytes (server.max_body)")
             yield chunk
 
+    def unread(self) -> bool:
+        """Whether a part of the request is still to come."""
+        return self._request is not None and not self._request.content.is_eof()
+
     # ---- what rules may ask
+
+    def output(self) -> int:
+        """The most tokens that may come out, as far as the request says; 0: it does not."""
+        config = self.doc.get("generationConfig")
+        given = (config.get("maxOutputTokens"),) if isinstance(config, dict) else ()
+        named = (self.doc.get(name) for name in OUTPUT_LIMITS)
+        return max((n for n in (*named, *given) if type(n) is int and n > 0), default=0)
 
     def has(self) -> frozenset[str]:
         if self._has is None:
@@ -218,13 +254,9 @@ class Facts:
         """The answer has begun: the body will not be sent again, and a stream may take long."""
         if self.stream and self.raw:
             self.prompt()
-            self.raw, self.doc = b"", {}
+            self.raw, self.doc, self.neutral = b"", {}, None
 
     # ---- the way on
-
-    def target_path(self, model: str) -> str:
-        """The path to ask a provider for: Gemini's holds the model's name."""
-        return gemini.address(self.gemini_path, model) if self.gemini_path else self.path
 
     def outgoing(self, provider: Provider, name: str) -> Outgoing | None:
         """The body for a provider, with its own name for the model in place (`name` is ours).
@@ -248,7 +280,7 @@ class Facts:
                 if provider.data_url_files:
                     raw = body.with_data_urls(raw)
             return Outgoing(raw, len(raw))
-        if self.request.content.is_eof():
+        if self.request.content.at_eof():
             return Outgoing(b"", 0) if self.request.content_length is not None else None
         return Outgoing(b"", self.request.content_length, self._chunks())
 

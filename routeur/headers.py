@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from urllib.parse import quote
 
+from multidict import CIMultiDict
+
 Fields = tuple[tuple[bytes, bytes], ...]
 
 HOP_BY_HOP = frozenset(
@@ -29,7 +31,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 
 # What a request's header is to us: most go on unread. A word is read here; some of them go on too.
-GOES_ON, STAYS, SIZE, WORD, WORD_ON, STEER, KEY = range(7)
+GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY = range(6)
 
 _WORDS = frozenset(b"connection expect host upgrade".split())
 _WORDS_ON = frozenset(
@@ -57,8 +59,6 @@ def request_kind(name: bytes) -> int:
         return KEY
     if name in _WORDS:
         return WORD
-    if name == b"content-length":
-        return SIZE
     if name == b"vendor" or name.startswith(b"routeur-"):
         return STEER
     if name in _WORDS_ON:
@@ -79,11 +79,9 @@ class Inbound:
     """
 
     __slots__ = (
+        "_fields",
         "_joined",
-        "_length_at",
-        "_others",
         "keys",
-        "known_as",
         "lines",
         "plain_json",
         "steers",
@@ -92,23 +90,18 @@ class Inbound:
 
     def __init__(self, fields: Fields) -> None:
         self._joined: bytes | None = None
-        self.known_as: object = None  # whoever checks keys may leave here whose these are
-        self._length_at = -1
-        self._others = fields
+        self._fields = fields
         self.steers = False  # whether there is a word about who shall answer, and how
         self.lines: list[bytes] = []
         self.words: dict[bytes, bytes] = {}
         self.keys: list[bytes] = []
         lines, kinds = self.lines, _kinds
-        for at, (name, value) in enumerate(fields):
+        for name, value in fields:
             what = kinds[name]
             if what == GOES_ON:
                 lines += (name, b": ", value, b"\r\n")
             elif what == KEY:
                 self.keys.append(value)
-            elif what == SIZE:
-                self._length_at = at
-                self._others = fields[:at] + fields[at + 1 :]
             elif what != STAYS:
                 low = name.lower()
                 known = self.words.get(low)
@@ -121,14 +114,13 @@ class Inbound:
         form = self.words.get(b"content-type", b"")[:10].lower() == b"multipart/"
         self.plain_json = not form and b"content-encoding" not in self.words
 
-    def same(self, fields: Fields) -> bool:
-        """Whether a request's headers are these but for Content-Length: what clients repeat on a
-        connection need not be sorted again."""
-        at = self._length_at
-        if at < 0:
-            return fields == self._others
-        rest = fields[:at] + fields[at + 1 :]
-        return rest == self._others and len(fields) > at and _kinds[fields[at][0]] == SIZE
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """All of them, as text."""
+        return CIMultiDict(
+            (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+            for name, value in self._fields
+        )
 
     def word(self, name: bytes) -> str | None:
         """The value of a header that speaks to routeur (`name` in lower case)."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from math import ceil
 from string import Template
 from typing import Any
 
+from routeur.bans import EVERY_MODEL, Ban
 from routeur.call import Attempt, Call
-from routeur.providers import Provider
+from routeur.outages import Outages
+from routeur.providers import Credential, Provider
+
+# A credential, a model, requests and tokens of the last minute, `[status, count]` of its errors.
+Load = list[Any]
 
 WINDOW = 60  # seconds, one slot each
 OTHER = "other"  # models that the configuration does not name
@@ -84,9 +90,13 @@ class Rates:
                 window = self._window(last.credential, last.target)
                 window.add(int(call.ended), 0, call.usage.input_total + call.usage.output_total)
 
-    def of(self, credential: str, model: str) -> Window | None:
-        """A credential's window for a model, None if nothing ever happened there."""
-        return self._windows.get((credential, model))
+    def snapshot(self, now: float | None = None) -> list[Load]:
+        """What happened in this process, as JSON can carry it; `now` is on `Call.ended`'s clock."""
+        now = time.perf_counter() if now is None else now
+        return [
+            [*at, *window.totals(now), [*window.errors.items()]]
+            for at, window in self._windows.items()
+        ]
 
     def _window(self, credential: str, target: str) -> Window:
         at = (credential, target)
@@ -104,28 +114,28 @@ class Rates:
 
 def _counted_as(attempt: Attempt) -> int:
     """The status to count: 502 where the provider brought none, or broke off."""
-    return 502 if attempt.error is not None and attempt.status < 400 else attempt.status
+    return attempt.status if attempt.well or attempt.status >= 400 else 502
 
 
 def health(
-    providers: Mapping[str, Provider], rates: Rates, now: float | None = None
+    providers: Mapping[str, Provider], loads: Iterable[Load], outages: Outages
 ) -> tuple[int, dict[str, Any]]:
-    """The status of `/health` and what it says. `now` is on the clock of `Call.ended`."""
-    now = time.perf_counter() if now is None else now
+    """The status of `/health` and what it says; `loads` are those of all workers."""
+    total = _total(loads)
     credentials: dict[str, Any] = {}
     models: dict[str, Any] = {}
     for provider in providers.values():
         for credential in provider.credentials:
             of_models = [
-                _model_facts(credential.name, model, rates.of(credential.name, model), now)
+                _model_facts(credential, model, total, outages)
                 for model in (*provider.models, OTHER)
-                if model != OTHER or rates.of(credential.name, OTHER)
+                if model != OTHER or (credential.name, OTHER) in total
             ]
             models.update({f"{credential.name}:{facts['model']}": facts for facts in of_models})
             credentials[credential.name] = {
                 "type": provider.dialect,
                 "is_fallback": credential.fallback,
-                "is_banned": False,
+                "is_banned": outages.out(provider, credential),
                 "weight": credential.weight,
                 "current_rpm": sum(facts["current_rpm"] for facts in of_models),
                 "current_tpm": sum(facts["current_tpm"] for facts in of_models),
@@ -144,19 +154,63 @@ def health(
     }
 
 
-def _model_facts(credential: str, model: str, window: Window | None, now: float) -> dict[str, Any]:
-    requests, tokens = window.totals(now) if window else (0, 0)
-    errors = window.errors if window else {}
+_Total = dict[tuple[str, str], tuple[int, int, Counter[int]]]
+
+
+def _total(loads: Iterable[Load]) -> _Total:
+    """Requests, tokens and errors of credentials with models."""
+    total: _Total = {}
+    for credential, model, requests, tokens, errors in loads:
+        at = (credential, model)
+        before = total.get(at, (0, 0, Counter()))
+        counted = before[2] + Counter(dict(errors))
+        total[at] = before[0] + requests, before[1] + tokens, counted
+    return total
+
+
+def _model_facts(
+    credential: Credential, model: str, total: _Total, outages: Outages
+) -> dict[str, Any]:
+    name = credential.name
+    requests, tokens, errors = total.get((name, model), (0, 0, Counter()))
+    # What holds for `other` holds for all of them: an operator's ban of every model.
+    ban = outages.ban(name, EVERY_MODEL if model == OTHER else model)
+    own = credential.models.get(model)
     return {
-        "credential": credential,
+        "credential": name,
         "model": model,
-        "is_banned": False,
+        "is_banned": ban is not None,
+        "ban": ban and _ban_facts(ban, outages),
+        "resting": round(outages.rest(name, model), 3),
         "current_rpm": requests,
         "current_tpm": tokens,
+        "limit_rpm": own.rpm if own else -1,
+        "limit_tpm": own.tpm if own else -1,
         "error_code_counts": {str(status): count for status, count in sorted(errors.items())},
     }
 
 
+def _ban_facts(ban: Ban, outages: Outages) -> dict[str, Any]:
+    """Why, and for how many seconds more; null: for good."""
+    left = outages.left(ban)
+    return {
+        "origin": ban.origin,
+        "reason": ban.reason,
+        "error_code": ban.error_code,
+        "seconds_left": None if left is None else round(left, 3),
+    }
+
+
+SHOWN_BANS = 50
+
+_BANS = Template("""\
+<h2>Bans</h2>
+<div class="table bans"><table>
+<thead><tr><th>credential</th><th>model</th><th>why</th><th class="n">for how long</th></tr></thead>
+<tbody>
+$rows</tbody>
+</table></div>
+""")
 _PAGE = Template(files("routeur").joinpath("data/vhealth.html").read_text("utf-8"))
 _STYLE = _PAGE.template.partition("<style>")[2].partition("</style>")[0]
 
@@ -167,14 +221,15 @@ PAGE_POLICY = (
 )
 
 
-def page(report: Mapping[str, Any], *, inflight: int, uptime: float) -> str:
+def page(report: Mapping[str, Any], outages: Outages, *, inflight: int, uptime: float) -> str:
     """What `health` says, as HTML; `uptime` in seconds. To be sent with PAGE_POLICY."""
     credentials, models = report["credentials"], report["models"]
     busy = {name: model for name, model in models.items() if _has_news(model)}
-    healthy = report["credentials_available"] > 0
+    status = _status(report, outages)
+    partly = Counter(ban.credential for ban in outages.bans)
     return _PAGE.substitute(
-        state="ok" if healthy and not report["credentials_banned"] else "bad",
-        status=escape(_status(report)),
+        state={"healthy": "ok", "degraded": "warn"}.get(status, "bad"),
+        status=status,
         available=f"{report['credentials_available']}",
         total=f"{report['total_credentials']}",
         banned=f"{report['credentials_banned']}",
@@ -183,7 +238,10 @@ def page(report: Mapping[str, Any], *, inflight: int, uptime: float) -> str:
         tpm=_number(sum(each["current_tpm"] for each in credentials.values())),
         inflight=_number(inflight),
         uptime=_duration(uptime),
-        credentials="".join(_credential(*item) for item in credentials.items())
+        bans=_bans(outages),
+        credentials="".join(
+            _credential(name, facts, partly[name]) for name, facts in credentials.items()
+        )
         or _empty(6, "No provider is on. Set a key variable, or add one to router.yaml."),
         models="".join(map(_model, busy.values()))
         or _empty(5, "No requests in the last minute, and no errors since the start."),
@@ -191,18 +249,51 @@ def page(report: Mapping[str, Any], *, inflight: int, uptime: float) -> str:
     )
 
 
-def _status(report: Mapping[str, Any]) -> str:
-    if report["credentials_available"] and report["credentials_banned"]:
+def _status(report: Mapping[str, Any], outages: Outages) -> str:
+    if report["credentials_available"] and outages.bans:
         return "degraded"
     return str(report["status"])
 
 
 def _has_news(model: Mapping[str, Any]) -> bool:
-    return bool(model["current_rpm"] or model["current_tpm"] or model["error_code_counts"])
+    return bool(
+        model["current_rpm"]
+        or model["current_tpm"]
+        or model["error_code_counts"]
+        or model["is_banned"]
+        or model["resting"]
+    )
 
 
-def _credential(name: str, facts: Mapping[str, Any]) -> str:
-    state = '<b class="bad">banned</b>' if facts["is_banned"] else '<b class="ok">available</b>'
+def _bans(outages: Outages) -> str:
+    """The section that says who is banned, empty where nobody is."""
+    if not outages.bans:
+        return ""
+    rows = "".join(_ban(ban, outages.left(ban)) for ban in outages.bans[:SHOWN_BANS])
+    if more := len(outages.bans) - SHOWN_BANS:
+        rows += _empty(4, f"and {_number(more)} more") if more > 0 else ""
+    return _BANS.substitute(rows=rows)
+
+
+def _ban(ban: Ban, left: float | None) -> str:
+    model = "all models" if ban.model == EVERY_MODEL else ban.model or "no model"
+    until = "until it is lifted" if left is None else f"{_duration(ceil(left))} left"
+    by = " <i>operator</i>" if ban.origin == "admin" else ""
+    return (
+        f"<tr><td><strong>{escape(ban.credential)}</strong></td><td>{escape(model)}</td>"
+        f'<td class="why">{escape(ban.reason)}{by}</td>'
+        f'<td class="n">{until}</td></tr>\n'
+    )
+
+
+def _credential(name: str, facts: Mapping[str, Any], bans: int) -> str:
+    if facts["is_banned"]:
+        state = '<b class="bad">banned</b>'
+    elif bans:
+        plural = "ban" if bans == 1 else "bans"
+        state = f'<b class="warn">available<small> &middot; {bans} {plural}</small></b>'
+    else:
+        state = '<b class="ok">available</b>'
     role = " <i>fallback</i>" if facts["is_fallback"] else ""
     return (
         f"<tr><td><strong>{escape(name)}</strong>{role}</td><td>{escape(facts['type'])}</td>"
@@ -226,11 +317,16 @@ def _model(facts: Mapping[str, Any]) -> str:
         f"<small> &times; {_number(count)}</small></b>"
         for status, count in facts["error_code_counts"].items()
     )
+    state = ""
+    if facts["is_banned"]:
+        state = ' <b class="bad">banned</b>'
+    elif facts["resting"]:
+        state = f' <b class="warn">rests {_duration(ceil(facts["resting"]))}</b>'
     return (
-        f"<tr><td><strong>{escape(facts['model'])}</strong></td>"
+        f"<tr><td><strong>{escape(facts['model'])}</strong>{state}</td>"
         f"<td>{escape(facts['credential'])}</td>"
-        f'<td class="n">{_number(facts["current_rpm"])}</td>'
-        f'<td class="n">{_number(facts["current_tpm"])}</td>'
+        f"{_load(facts['current_rpm'], facts['limit_rpm'])}"
+        f"{_load(facts['current_tpm'], facts['limit_tpm'])}"
         f'<td class="errors">{errors or "<span>none</span>"}</td></tr>\n'
     )
 

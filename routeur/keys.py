@@ -21,14 +21,6 @@ class Caller:
     manages: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Whose key a set of headers carries, as long as the keys are these."""
-
-    by: Keys
-    caller: Caller
-
-
 OPEN = Caller(None, infers=True, manages=True)
 OPEN_INFERENCE = Caller(None, infers=True, manages=False)
 

@@ -125,7 +125,7 @@ class Metrics:
         self._duration([c.ended - c.started for c in calls])
         self._first_token([c.first_token - c.started for c in calls if c.first_token])
         self._overhead([c.overhead for c in calls if c.sent])
-        attempts = Counter([(a.status, a.error is None) for c in calls for a in c.attempts])
+        attempts = Counter([(a.status, a.well) for c in calls for a in c.attempts])
         for (status, well), count in attempts.items():
             self._attempts[outcome(status, well)] += count
         for by in [c.aborted_by for c in calls if c.aborted_by and c.stream]:
@@ -173,8 +173,11 @@ class Metrics:
             self._look.cancel()
             self._look = None
 
-    def snapshot(self) -> dict[str, Any]:
-        """The numbers of this process, as JSON can carry them to the one that shows them."""
+    def snapshot(self, banned: Collection[str] = ()) -> dict[str, Any]:
+        """The numbers of this process, as JSON can carry them to the one that shows them.
+
+        `banned` are the credentials that are, for all their models.
+        """
         return {
             "requests": [[*labels, counter[0]] for labels, counter in self._requests.items()],
             "histograms": {
@@ -187,7 +190,7 @@ class Metrics:
             "cost_usd": self._cost,
             "inflight": self.inflight,
             "lag": max(self._lags, default=0.0),
-            "banned": dict.fromkeys(self._credentials, 0),
+            "banned": {name: int(name in banned) for name in self._credentials},
         }
 
 
@@ -281,7 +284,9 @@ class _Families(Collector):
             shot["aborts"],
         )
         banned = GaugeMetricFamily(
-            "routeur_credential_banned", "1 while not used.", labels=("credential",)
+            "routeur_credential_banned",
+            "1 while it is banned for all its models.",
+            labels=("credential",),
         )
         for name, value in shot["banned"].items():
             banned.add_metric((name,), value)

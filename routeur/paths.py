@@ -38,6 +38,8 @@ def refuse_climbing(path: str) -> None:
 def family_of(request: web.BaseRequest) -> str:
     """The dialect of a path; where it is nobody's, what else the request says of it."""
     path = request.raw_path.partition("?")[0]
+    if path.startswith("/api/"):  # management speaks like OpenAI, whatever else is said
+        return "openai"
     found = match("POST", path)
     if found is not None:
         return found[0]

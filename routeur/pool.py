@@ -122,11 +122,16 @@ class Pool:
         self.clock = clock
         self.idle_limit = IDLE
         self.idle: list[Connection] = []
-        self.active: set[Connection] = set()
+        self.open: set[Connection] = set()
         self._context = context
         self._resolved: Addresses = []
         self._resolved_at = -math.inf
         self._looking_up: asyncio.Task[None] | None = None
+
+    @property
+    def active(self) -> list[Connection]:
+        """Those whose answers are under way."""
+        return [each for each in self.open if each.receiver is not None]
 
     def take(self) -> Connection | None:
         """An idle connection, or None."""
@@ -141,14 +146,16 @@ class Pool:
         if self.clock() - connection.born > MAX_AGE and connection.transport is not None:
             connection.transport.close()
             return
-        if self._context is not None and connection.uses == 1:
-            self._remember_session(self._context, connection)
+        if not connection.reused:
+            connection.reused = True
+            if self._context is not None:
+                self._remember_session(self._context, connection)
         connection.idle_for = 0.0
         self.idle.append(connection)
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
-        self.active.discard(connection)
+        self.open.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
 
@@ -228,13 +235,12 @@ class Pool:
     def sample(self, tell: Callable[[float], None]) -> None:
         """Have one block of one answer timed."""
         for connection in self.active:
-            if connection.answering:
-                connection.time_next_block(tell)
+            if connection.time_next_block(tell):
                 return
 
     def sweep(self, seconds: float) -> None:
         """`seconds` have passed: end what has been silent or idle for too long."""
-        for connection in [*self.active]:
+        for connection in self.active:
             if connection.paused:
                 continue
             limits = connection.limits

@@ -1,6 +1,7 @@
-"""The two ends of an answer: spliced into the client's transport, or as decoded chunks.
+"""What is kept of an answer beside its path, and its other end: decoded chunks.
 
-Both keep, beside the path, the little of the body from which usage can be read once it is over.
+(`reply.py` is the end that copies.) Only the little of a body is kept from which usage can be read
+once it is over.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from routeur.errors import RouteurError, UpstreamError
+from routeur.errors import UpstreamError
 from routeur.heads import Head
 
 if TYPE_CHECKING:
@@ -103,28 +104,6 @@ def _nothing(_: bytes) -> bytes:
     return b""
 
 
-class Splice(Tap):
-    """Writes an answer into the client's transport, in the turn of the loop in which it came.
-
-    A subclass says what `head` makes of the provider's head (and sets `started` where it does not
-    refuse), and brings `write`, the transport's. `done` resolves when the answer is complete.
-    """
-
-    started = False
-    complete = False
-    write: Callable[[bytes], object]
-    done: asyncio.Future[None]
-
-    def ended(self) -> None:
-        self.complete = True
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def failed(self, error: RouteurError) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
 class Chunks(Tap):
     """Gives an answer to a coroutine: `await answer()` for the head, then `async for chunk in
     chunks`.
@@ -145,7 +124,7 @@ class Chunks(Tap):
         self._error: UpstreamError | None = None
         self._news: asyncio.Event = asyncio.Event()
 
-    def head(self, head: Head) -> bytes:
+    def head(self, head: Head, whole: bool) -> bytes:
         self._answer = head
         self._news.set()
         return b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import random
 from typing import Any, TypeVar
 
@@ -20,12 +20,18 @@ __all__ = ["Facts", "Match", "Plan", "Rule", "Table", "Target", "explain"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Targets, best first; why these; and which were left out, as (target, why)."""
+    """Targets, best first; why these; and which were left out, as (target, why).
+
+    One that is `lasting` holds for every request with the same names and route. Who follows a plan
+    keeps in `places` what it found: many requests have the same one.
+    """
 
     targets: tuple[Target, ...]
     reason: str
     rejected: tuple[tuple[str, str], ...] = ()
     rule: Rule | None = None
+    lasting: bool = False
+    places: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Table:
         self._vendors = _vendors(self.providers.values())
         self._words = sorted({*self.aliases, *_ids(self.providers.values())})
         self._names: dict[str, Name] = {}
-        self._plans: dict[tuple[str | None, ...], Plan] = {}
+        self._plans: dict[tuple[str | bool | None, ...], Plan] = {}
 
     def plan(
         self,
@@ -92,11 +98,19 @@ class Table:
 
         Raises NotFound (model_not_found, provider_not_found) and ClientError (no_eligible_target).
         """
-        key = (facts.model, facts.dialect, facts.format, provider, vendor, model)
+        key = (
+            facts.model,
+            facts.dialect,
+            facts.format,
+            facts.purpose,
+            provider,
+            vendor,
+            model,
+        )
         plan = self._plans.get(key)
         if plan is None:
-            plan, lasting = self._decide(facts, provider, vendor, model)
-            if lasting and len(facts.model or "") <= _LONGEST:
+            plan = self._decide(facts, provider, vendor, model)
+            if plan.lasting:
                 _remember(self._plans, key, plan)
         return plan
 
@@ -163,8 +177,7 @@ class Table:
 
     def _decide(
         self, facts: Facts, provider: str | None, vendor: str | None, model: str | None
-    ) -> tuple[Plan, bool]:
-        """A plan, and whether it holds for every request with the same names."""
+    ) -> Plan:
         name = model or facts.model
         if not name:
             raise ClientError('the request names no model; expected "model"', param="model")
@@ -179,9 +192,7 @@ class Table:
         if candidates is None:
             raise self._unserved(name, pins) if pins else self.unknown(name)
         reason = f"rule:{row.rule.name}" if row else known.reason
-        choice = candidates.choice(
-            facts.dialect, facts.format, known.sort or (row.rule.sort if row else None)
-        )
+        choice = candidates.choice(facts, known.sort or (row.rule.sort if row else None))
         sized = reason != "model" and choice.sized
         if sized:
             choice = candidates.able(choice, facts)
@@ -192,8 +203,8 @@ class Table:
         elif model and reason == "model":
             reason = "header"
         targets = self._order(choice.kept, row.rule if row else None)
-        plan = Plan(targets, reason, choice.rejected, row.rule if row else None)
-        return plan, not (known.rows or sized)
+        lasting = not (known.rows or sized) and len(facts.model or "") <= _LONGEST
+        return Plan(targets, reason, choice.rejected, row.rule if row else None, lasting)
 
     def _order(self, targets: tuple[Target, ...], rule: Rule | None) -> tuple[Target, ...]:
         if rule is None or not rule.split:
@@ -222,7 +233,7 @@ class Table:
         head, slash, _ = base.partition("/")
         if not (slash and head in self.providers):
             anyone = [Target(each.name, base) for each in self.providers.values() if each.any_name]
-            candidates = self._candidates(anyone) if anyone else None
+            candidates = self._candidates(anyone, anyone=True) if anyone else None
         if candidates is None and not rows:
             raise self.unknown(name)
         return Name(rows, candidates, "model", sort)
@@ -255,7 +266,9 @@ class Table:
             for pin in pins
             if self.providers[pin].any_name
         ]
-        return Name(_NO_ROWS, self._candidates(anyhow) if anyhow else None, "model", sort)
+        return Name(
+            _NO_ROWS, self._candidates(anyhow, anyone=True) if anyhow else None, "model", sort
+        )
 
     def _alias_at(self, known: Name, pins: tuple[str, ...]) -> Candidates:
         """What an alias stands for at these providers, its rules aside."""
@@ -337,8 +350,8 @@ class Table:
             for model in _for_auto(provider)
         )
 
-    def _candidates(self, targets: Iterable[Target]) -> Candidates:
-        return Candidates(targets, self.providers)
+    def _candidates(self, targets: Iterable[Target], *, anyone: bool = False) -> Candidates:
+        return Candidates(targets, self.providers, anyone=anyone)
 
 
 def explain(

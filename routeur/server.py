@@ -18,16 +18,28 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from routeur.headers import Inbound
-
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ErrorBody = Callable[[int, str], bytes]
 
 MAX_HEAD_LINE = 16 * 1024
 MAX_HEADERS = 128
 IDLE_CONNECTION = 75.0  # seconds between two requests
+IDLE_SWEEP = 5.0  # seconds between two looks at that
+NEVER = 365 * 86400.0  # aiohttp closes no connection: it does not know what the express does
+MAX_QUEUED = 64 * 1024  # bytes that a client may send ahead of its answer
+TURNS = 16  # of the loop, that aiohttp takes at most to wait for the next request
 LINGER = 2.0  # seconds for which a refused body is still read, so that the client sees the answer
 GONE_SWEEP = 0.025
+
+
+class Express(Protocol):
+    """The short cut for requests whose head is known (`express.py`)."""
+
+    def take(self, client: ClientConnection, data: bytes) -> bool:
+        """Serve the request that these bytes are; false: aiohttp has to read it."""
+
+    def left(self, exchange: Any) -> None:
+        """The client of an exchange has gone."""
 
 
 class Source(Protocol):
@@ -38,18 +50,29 @@ class Source(Protocol):
 
 
 class ClientConnection(RequestHandler):
-    """One client's connection. `source` is the answer under way; a slow client makes it wait."""
+    """One client's connection. `source` is the answer under way; a slow client makes it wait.
+
+    `exchange` is a request that the express serves, `queued` what came after it. `whole` are the
+    bytes of a request that came at once, until its handler runs; `resumed` are its attempts, where
+    the express has begun it.
+    """
 
     __slots__ = (
         "busy",
+        "exchange",
+        "fed",
+        "finishing",
         "head_since",
         "held",
-        "inbound",
+        "idle_for",
         "loop",
+        "queued",
         "refused",
+        "resumed",
         "server",
         "source",
         "stalled_since",
+        "whole",
     )
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
@@ -57,8 +80,13 @@ class ClientConnection(RequestHandler):
         self.server = server
         self.loop = loop  # asyncio.get_running_loop() costs a system call on Python 3.11
         self.source: Source | None = None
-        self.inbound: Inbound | None = None  # the last request's headers: most clients repeat them
+        self.exchange: object = None
+        self.queued = self.whole = b""
+        self.resumed: object = None
+        self.idle_for = 0.0  # seconds, counted by the server's sweep
         self.busy = self.refused = False
+        self.fed = False  # aiohttp has got something to read
+        self.finishing = False
         self.held = False  # a request's body is not being read, and much of it waits
         self.head_since = 0.0
         self.stalled_since = 0.0
@@ -66,12 +94,95 @@ class ClientConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
+        if not data:  # aiohttp's own: it goes on with what its parser has kept
+            super().data_received(data)
+            return
+        if self.exchange is not None or self.finishing:
+            if self.exchange is not None or not self._waits():
+                self._queue(data)
+                return
+            self.finishing = False
         if not self.busy and not self.head_since:
+            if (not self.fed or self._waits()) and self._take(data):
+                return
+            self.whole = data
             self.head_since = self.loop.time()
             self.server.reading_heads.add(self)
+        self.fed = True
         super().data_received(data)
         if self.transport is not None and not self.transport.is_reading():
             self.server.watch_unread(self)
+
+    def _waits(self) -> bool:
+        """Whether aiohttp waits for a request: nothing of the last one is still to be written."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done()
+
+    def finish(self) -> None:
+        """The answer is complete; what comes from now on is for when aiohttp has noticed it, which
+        takes some turns of the loop."""
+        self.finishing = True
+        self.loop.call_soon(self._look_again, TURNS)
+
+    def _look_again(self, turns: int) -> None:
+        if not self.finishing or self.transport is None:
+            return
+        if turns and not self._waits():
+            self.loop.call_soon(self._look_again, turns - 1)
+            return
+        self.finishing = False
+        if self.queued:
+            self.data_received(self._unqueue())
+
+    def _take(self, data: bytes) -> bool:
+        """Whether the express serves this request."""
+        express = self.server.express
+        if express is None:
+            return False
+        try:
+            return express.take(self, data)
+        except Exception as bug:
+            self.server.malformed(500, bug)
+            if self.exchange is not None:
+                self.abort()
+            return self.exchange is not None
+
+    def begin(self, exchange: object) -> None:
+        """The express serves a request."""
+        self.exchange = exchange
+        self.busy = True
+        self.idle_for = 0.0
+
+    def end(self, *, keep: bool) -> None:
+        """Its answer is over."""
+        self.exchange = self.source = None
+        self.busy = False
+        if not keep:
+            self.force_close()
+        elif self.queued:
+            self.data_received(self._unqueue())
+
+    def resume(self, data: bytes, attempts: object) -> None:
+        """Give a request that the express has begun to its handler."""
+        self.exchange = self.source = None
+        self.busy = False
+        self.resumed = attempts
+        self.head_since = self.loop.time()
+        self.fed = True
+        super().data_received(data + self._unqueue())
+
+    def _queue(self, data: bytes) -> None:
+        """Keep what is pipelined, and read no more when it is much."""
+        self.queued += data
+        if len(self.queued) > MAX_QUEUED and self.transport is not None:
+            self.transport.pause_reading()
+            self.server.watch_unread(self)
+
+    def _unqueue(self) -> bytes:
+        data, self.queued = self.queued, b""
+        if len(data) > MAX_QUEUED and self.transport is not None:
+            self.transport.resume_reading()
+        return data
 
     def pause_reading(self) -> None:
         self.held = True
@@ -98,17 +209,21 @@ class ClientConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.server.forget(self)
+        if self.exchange is not None and self.server.express is not None:
+            exchange, self.exchange = self.exchange, None
+            self.server.express.left(exchange)
         super().connection_lost(exc)
 
     def request_begins(self) -> None:
         """The head is complete and its handler runs."""
         self.busy = True
-        self.head_since = 0.0
+        self.head_since = self.idle_for = 0.0
         self.server.reading_heads.discard(self)
 
     def request_ends(self) -> None:
         self.busy = False
-        self.source = None
+        self.source = self.resumed = None
+        self.whole = b""
 
     def handle_error(
         self,
@@ -181,6 +296,8 @@ class Server(web.Server):
         self.malformed = malformed
         self.head_timeout = head_timeout
         self.stall_timeout = stall_timeout
+        self.express: Express | None = None
+        self._idle_looked_at = 0.0
         self.reading_heads: set[ClientConnection] = set()
         self.stalled: set[ClientConnection] = set()
         self.unread: set[ClientConnection] = set()
@@ -189,7 +306,7 @@ class Server(web.Server):
         return ClientConnection(
             self,
             asyncio.get_running_loop(),
-            keepalive_timeout=IDLE_CONNECTION,
+            keepalive_timeout=NEVER,
             max_line_size=MAX_HEAD_LINE,
             max_field_size=MAX_HEAD_LINE,
             max_headers=MAX_HEADERS,
@@ -204,13 +321,24 @@ class Server(web.Server):
         self.unread.discard(connection)
 
     def sweep(self, now: float) -> None:
-        """End connections whose head or whose reader is too slow; `now` is the loop's time."""
+        """End connections that are too slow, or idle for too long; `now` is the loop's time."""
         for connection in [*self.reading_heads]:
             if now - connection.head_since > self.head_timeout:
                 connection.late()
         for connection in [*self.stalled]:
             if now - connection.stalled_since > self.stall_timeout:
                 connection.abort()
+        if now - self._idle_looked_at > IDLE_SWEEP:
+            self._idle_looked_at = now
+            self._sweep_idle()
+
+    def _sweep_idle(self) -> None:
+        """Close connections on which there has been no request for a while."""
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection) and not connection.busy:
+                connection.idle_for += IDLE_SWEEP
+                if connection.idle_for > IDLE_CONNECTION:
+                    connection.force_close()
 
     def watch_unread(self, connection: ClientConnection) -> None:
         """A connection that is not being read does not notice that its client has gone."""

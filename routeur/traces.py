@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict
 from typing import Any
 
-from routeur.call import Call, rfc3339
+from routeur.call import Attempt, Call, rfc3339
+
+ATTEMPT = ("target", "credential", "status", "ms", "error")  # what is shown of one
 
 
 class Traces:
@@ -44,7 +45,7 @@ def shown(call: Call) -> dict[str, Any]:
         "dialect_in": call.dialect,
         "dialect_out": call.provider_dialect,
         "route_reason": call.reason,
-        "attempts": [asdict(attempt) for attempt in call.attempts],
+        "attempts": [_attempt(attempt) for attempt in call.attempts],
         "status_code": call.status,
         "started_at": rfc3339(call.started_at),
         "first_byte_ms": call.ms(call.first_byte),
@@ -58,3 +59,7 @@ def shown(call: Call) -> dict[str, Any]:
         "dropped": list(call.dropped),
         "key": call.key,
     }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {name: getattr(attempt, name) for name in ATTEMPT}

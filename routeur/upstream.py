@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-import httptools
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from routeur.errors import UpstreamError, UpstreamTimeout
 from routeur.heads import CHUNKED, UNTIL_CLOSE, Head, may_be_head, read_head
@@ -31,7 +31,8 @@ MAX_INTERIM = 20  # answers with 1xx before the real one
 # Decoded bytes that may gather before the receiver is asked to let go of what it need not keep.
 TRIM = 64 * 1024
 
-NOT_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+LINE_END = b"\r\n"
+NOT_HTTP = (HttpParserError, HttpParserUpgrade)
 
 
 class Stale(UpstreamError):
@@ -42,20 +43,23 @@ class Receiver(Protocol):
     """Where an answer goes. After `ended` or `failed` a connection never calls it again."""
 
     pieces: list[bytes]  # what has come of the body, without transfer framing
+    total: int  # bytes of it that have been let go of
     watching: bool
 
     @property
     def decoded(self) -> bool:
         """Whether `write` takes bytes without transfer framing."""
 
-    def head(self, head: Head) -> bytes:
-        """The head has come.
+    def head(self, head: Head, whole: bool) -> bytes:
+        """The head has come; `whole`: and all of the body, which is in `pieces`.
 
         Returns what to write before the body; raises UpstreamError to refuse.
         """
 
     def write(self, data: bytes, /) -> object:
-        """A block of the body, in the turn of the loop in which it came."""
+        """A block of the body, in the turn of the loop in which it came; raises UpstreamError to
+        refuse.
+        """
 
     def look(self) -> None:
         """Called after a block has been written, as long as `watching`."""
@@ -76,18 +80,16 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_complete",
-        "_decoded",
         "_drained",
-        "_head_done",
         "_interim",
         "_keep",
         "_left",
         "_no_body",
         "_parser",
         "_pending",
+        "_surplus",
         "_timed",
         "_write",
-        "answered",
         "born",
         "idle_for",
         "limits",
@@ -95,26 +97,31 @@ class Connection(asyncio.Protocol):
         "paused",
         "pool",
         "receiver",
+        "reused",
         "sending",
         "silent",
         "transport",
-        "uses",
     )
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.transport: asyncio.Transport | None = None
         self.receiver: Receiver | None = None
-        self.uses = 0
+        self.reused = False
         self.born = pool.clock()
         self.limits = pool.timeouts
         self.silent = 0.0  # seconds without a byte, counted by the pool's sweep
         self.idle_for = 0.0
         self.sending = False  # part of the request's body is still to come
         self.paused = False  # the receiver is slow: reading waits
-        self.answered = False
         self._drained: asyncio.Future[None] | None = None
         self._write: Callable[[bytes], object] | None = None
+        self._timed = False
+        self._keep: bool | None = None  # whether the provider does; None: its head has not come
+        self._interim = self._pending = 0
+        self._buffer = b""
+        self._parser: HttpResponseParser | None = None
+        self.on_body: Callable[[bytes], None] | None = None
 
     # ---- one exchange
 
@@ -123,8 +130,8 @@ class Connection(asyncio.Protocol):
         receiver: Receiver,
         head: bytes,
         body: bytes,
-        *,
         limits: Timeouts,
+        *,
         no_body: bool = False,
         more: bool = False,
     ) -> None:
@@ -133,27 +140,19 @@ class Connection(asyncio.Protocol):
         `no_body`: it is a HEAD, whose answer has none. `more`: the rest of the body follows by
         `send_more`.
         """
-        assert self.transport is not None
+        transport = self.transport
+        assert transport is not None
         self.receiver = receiver
         self.limits = limits
         self.sending = more
-        self.uses += 1
         self.silent = 0.0
-        self.answered = False
         self._no_body = no_body
-        self._write = None
-        self._timed = False
-        self._decoded = receiver.decoded
-        self._pending = 0
-        self._expect_head()
         self._interim = 0
-        self._buffer = b""
-        self.pool.active.add(self)
         if len(body) > HIGH_WATER:
-            self.transport.write(head)
-            self.transport.write(body)
+            transport.write(head)
+            transport.write(body)
         else:
-            self.transport.write(head + body)
+            transport.write(head + body)
 
     async def send_more(self, data: bytes) -> None:
         """Write a part of the request's body, and wait while the provider does not take it."""
@@ -168,14 +167,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether the answer's head has come, and been accepted."""
-        return self._write is not None
+        """Whether the answer's body has begun to come."""
+        receiver = self.receiver
+        return receiver is not None and bool(receiver.pieces or receiver.total)
 
-    def time_next_block(self, tell: Callable[[float], None]) -> None:
-        """Measure how long the next block of a body takes to be written, in seconds."""
+    def time_next_block(self, tell: Callable[[float], None]) -> bool:
+        """Measure how long the next block of a body takes to be written, in seconds; false where
+        no answer is under way.
+        """
         write = self._write
         if write is None or self._timed:
-            return
+            return self._timed
 
         def timed(data: bytes) -> None:
             self._write = write
@@ -186,6 +188,18 @@ class Connection(asyncio.Protocol):
 
         self._write = timed
         self._timed = True
+        return True
+
+    def redirect(self, receiver: Receiver, write: Callable[[bytes], object]) -> None:
+        """Have the rest of an answer written by another function; nothing happens after its end."""
+        if self.receiver is receiver:
+            self._write = write
+            self._timed = False
+
+    def refuse(self, receiver: Receiver, error: UpstreamError) -> None:
+        """Stop an answer, and let its receiver know why; nothing happens after its end."""
+        if self.receiver is receiver:
+            self._refuse(error)
 
     def abort(self, receiver: Receiver) -> None:
         """Stop an answer.
@@ -213,27 +227,29 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.pool.open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        write = self._write
-        if write is None:
-            if self.receiver is None:  # bytes nobody asked for: whose would they be?
-                self._close()
-            else:
-                self._head(data)
-            return
+        write, receiver = self._write, self.receiver
+        if write is None or receiver is None:
+            return self._head(data)
         self.silent = 0.0
-        data, surplus = self._count(data)
-        receiver = self.receiver
-        if receiver is None:  # the framing broke
+        if self._left == CHUNKED and not receiver.decoded:
+            data = self._count_chunks(data)
+        else:
+            data = self._count(data)
+        if self.receiver is None:  # the framing broke
             return
-        write(data)
-        self._pending += len(data)
+        try:
+            write(data)
+        except UpstreamError as error:
+            return self._refuse(error)
         if receiver.watching:
             receiver.look()
         if self._complete:
-            self._finish(surplus)
-        elif self._pending > TRIM:
+            return self._finish(self._surplus)
+        self._pending += len(data)
+        if self._pending > TRIM:
             self._pending = 0
             receiver.gather()
 
@@ -248,9 +264,9 @@ class Connection(asyncio.Protocol):
         if self._write is not None and self._left == UNTIL_CLOSE and exc is None:
             self._let_go()
             receiver.ended()
-        elif self.answered:
+        elif self._write is not None or self._buffer or self._interim:
             self._fail(UpstreamError("the provider broke off its answer"))
-        elif self.uses > 1 and not self.sending:
+        elif self.reused and not self.sending:
             self._fail(Stale("the provider closed the connection before it answered"))
         else:
             self._fail(UpstreamError("the provider closed the connection before it answered"))
@@ -266,117 +282,130 @@ class Connection(asyncio.Protocol):
     # ---- llhttp's callbacks (`on_body` is the receiver's `pieces.append`)
 
     def on_headers_complete(self) -> None:
-        self._head_done = True
-        self._keep = self._parser.should_keep_alive()  # only here is it right
+        parser = cast(HttpResponseParser, self._parser)
+        self._keep = parser.should_keep_alive()  # only here is it right
 
     def on_message_complete(self) -> None:
         self._complete = True
 
     # ---- inside
 
-    def _expect_head(self) -> None:
-        receiver = cast(Receiver, self.receiver)
-        self.on_body = receiver.pieces.append
-        self._parser = httptools.HttpResponseParser(self)
-        self._head_done = self._complete = False
-
     def _head(self, data: bytes) -> None:
-        self.answered = True
-        data = self._buffer + data if self._buffer else data
+        """Bytes of an answer's head. Once it is whole it is passed on together with what has come
+        of the body: for most answers that is all of it."""
+        receiver = self.receiver
+        if receiver is None:  # bytes nobody asked for: whose would they be?
+            return self._close()
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
         while True:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
-                if not may_be_head(data):
-                    self._break("did not answer in HTTP")
-                elif len(data) > MAX_HEAD:
-                    self._break("sent a head larger than 64 KiB")
-                self._buffer = data
-                return
-            raw, data = data[:end], data[end:]
+                return self._wait_for_more(data)
+            raw = data[:end]
+            self._keep = None
+            self.on_body = receiver.pieces.append
+            self._parser = parser = HttpResponseParser(self)
             try:
-                self._parser.feed_data(raw)
+                parser.feed_data(raw)
             except NOT_HTTP:
                 return self._break("did not answer in HTTP")
-            if not self._head_done or not raw.startswith(b"HTTP/1."):
-                return self._break("did not answer in HTTP")
-            status = self._parser.get_status_code()
-            if status < 100:
-                return self._break("did not answer in HTTP")
-            if status >= 200:
+            status = parser.get_status_code()
+            data = data[end:]
+            if status >= 200 and self._keep is not None:
                 break
-            if status == 101:
-                return self._break("switched protocols unasked")
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
-                return self._break("sent interim answers without end")
-            self._expect_head()  # an interim answer: the real one follows
-        self._buffer = b""
-        self._answer(status, raw, data)
-
-    def _answer(self, status: int, raw: bytes, data: bytes) -> None:
-        """The head is whole: pass it on together with what has come of the body."""
-        receiver = cast(Receiver, self.receiver)
-        surplus = False
+            if not self._is_interim(status, raw):
+                return
         try:
-            head = read_head(status, raw, no_body=self._no_body)
-            if head.length == UNTIL_CLOSE:
-                self._keep = False
+            head = read_head(status, raw, self._no_body)
             self._left = length = head.length
-            self._complete = length == 0
-            if data:
-                if len(data) == length:  # the whole body: what most answers are
+            complete, surplus = True, False
+            if length == len(data):
+                if data:
                     receiver.pieces.append(data)
-                    self._complete = True
-                else:
-                    data, surplus = self._count(data)
-                    if self.receiver is None:  # the framing broke: nothing has been sent yet
-                        return
-            first = receiver.head(head)
+            elif length == 0:
+                data, surplus = b"", True
+            else:
+                data = self._begin_body(data, length)
+                complete, surplus = self._complete, self._surplus
+                if self.receiver is None:  # the framing broke: nothing has been sent yet
+                    return
+            first = receiver.head(head, complete)
+            self._write = write = receiver.write
+            if first or data:
+                write(first + data)
         except UpstreamError as error:
             return self._refuse(error)
-        self._write = receiver.write
-        self.silent = 0.0
-        if first or data:
-            receiver.write(first + data)
         if data and receiver.watching:
             receiver.look()
-        if self._complete:
+        if complete:
             self._finish(surplus)
 
-    def _count(self, data: bytes) -> tuple[bytes, bool]:
-        """Take a block of the body: what of it is to be written, and if more came than belongs to
-        it.
+    def _wait_for_more(self, data: bytes) -> None:
+        """A head is not whole yet."""
+        if not may_be_head(data):
+            self._break("did not answer in HTTP")
+        elif len(data) > MAX_HEAD:
+            self._break("sent a head larger than 64 KiB")
+        else:
+            self._buffer = data
+
+    def _is_interim(self, status: int, raw: bytes) -> bool:
+        """Whether a head is that of an interim answer, which the real one follows."""
+        if self._keep is None or status < 100 or not raw.startswith(b"HTTP/1."):
+            self._break("did not answer in HTTP")
+        elif status == 101:
+            self._break("switched protocols unasked")
+        elif self._interim == MAX_INTERIM:
+            self._break("sent interim answers without end")
+        else:
+            self._interim += 1
+            return True
+        return False
+
+    def _begin_body(self, data: bytes, length: int) -> bytes:
+        """The first block of a body that goes on, or ends with its last chunk."""
+        self._complete = self._surplus = False
+        self._pending = 0
+        self.silent = 0.0
+        if length == UNTIL_CLOSE:
+            self._keep = False
+        return self._count(data) if data else data
+
+    def _count(self, data: bytes) -> bytes:
+        """Take a block of the body, of which what belongs to it is to be written.
 
         Where the framing breaks, the exchange is over (`receiver` is None).
         """
+        receiver = cast(Receiver, self.receiver)
         if self._left == CHUNKED:
-            if not self._decoded:
-                return self._count_chunks(data)
-            pieces = cast(Receiver, self.receiver).pieces
-            before = len(pieces)
-            _, surplus = self._count_chunks(data)
-            return b"".join(pieces[before:]), surplus
-        surplus = False
+            before = len(receiver.pieces)
+            data = self._count_chunks(data)
+            return b"".join(receiver.pieces[before:]) if receiver.decoded else data
         if self._left >= 0:
             size = len(data)
             if size >= self._left:
-                surplus = size > self._left
+                self._surplus = size > self._left
                 data = data[: self._left]
                 self._complete = True
             self._left -= len(data)
-        cast(Receiver, self.receiver).pieces.append(data)
-        return data, surplus
+        receiver.pieces.append(data)
+        return data
 
-    def _count_chunks(self, data: bytes) -> tuple[bytes, bool]:
-        """Take a block of a chunked body; returns what belongs to it, and if there was more.
+    def _count_chunks(self, data: bytes) -> bytes:
+        """Take a block of a chunked body; returns what belongs to it.
 
         llhttp says that a message ended, not where, and swallows line ends after it: so no feed
         goes beyond an empty line, which is where a message can end.
         """
-        feed = self._parser.feed_data
-        start = 0
+        feed = cast(HttpResponseParser, self._parser).feed_data
         try:
-            if data[0] in b"\r\n":  # the empty line may have been cut by the network
+            end = data.find(b"\r\n\r\n")
+            if end < 0 and data[0] not in LINE_END:
+                feed(data)
+                return data
+            start = 0
+            if data[0] in LINE_END:  # the empty line may have been cut by the network
                 while start < min(4, len(data)) and not self._complete:
                     feed(data[start : start + 1])
                     start += 1
@@ -384,18 +413,20 @@ class Connection(asyncio.Protocol):
                 feed(data[start : end + 4])
                 start = end + 4
             if self._complete:
-                return data[:start], start < len(data)
+                self._surplus = start < len(data)
+                return data[:start]
             if start < len(data):
-                feed(data[start:] if start else data)
+                feed(data[start:])
         except NOT_HTTP:
             self._break("sent broken chunks")
-        return data, False
+        return data
 
     def _finish(self, surplus: bool) -> None:
         receiver = self.receiver
         assert receiver is not None
         self._let_go()
-        self.resume_reading()
+        if self.paused:
+            self.resume_reading()
         if self._keep and not surplus and not self.sending:
             self.pool.give(self)
         elif self.transport is not None:
@@ -421,10 +452,7 @@ class Connection(asyncio.Protocol):
 
     def _let_go(self) -> None:
         """The exchange is over: nothing of it may be reached from here any more."""
-        self.receiver = self._write = None
-        del self.on_body
-        self._buffer = b""
-        self.pool.active.discard(self)
+        self.receiver = self._write = self._parser = self.on_body = None
 
     def _close(self) -> None:
         self.pool.forget(self)

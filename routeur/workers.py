@@ -1,4 +1,7 @@
-"""N processes under one parent: they share the port, and one that dies is replaced."""
+"""N processes under one parent: they share the port, and one that dies is replaced.
+
+What they say to each other goes through it, and what they share it keeps: limits, and who probes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from routeur.admission import Desk
 from routeur.bus import LINE, RELOAD
 
 FD = "ROUTEUR_WORKER_FD"  # tells a worker which descriptor leads to its parent
@@ -27,16 +31,17 @@ NOBODY = 0  # workers count from 1: what is answered to this number is let go
 
 @dataclass
 class Worker:
-    """One process."""
+    """One process; `started` once it has said something."""
 
     number: int
     process: asyncio.subprocess.Process
     writer: asyncio.StreamWriter
     born: float
+    started: bool = False
 
 
 class Parent:
-    """Starts workers, replaces dead ones, passes on signals and what they ask each other."""
+    """Starts workers, replaces dead ones, passes on signals and what they say to each other."""
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Parent:
         self._count = count
         self._say = say
         self._listen = listen
+        self._desk = Desk()
         self._workers: dict[int, Worker] = {}
         self._numbers = itertools.count(1)
         self._stopping = False
@@ -101,6 +107,8 @@ class Parent:
         status = await worker.process.wait()
         del self._workers[worker.number]
         worker.writer.close()
+        for news in self._desk.gone(worker.number):
+            self._tell(worker, news)
         if self._stopping:
             return
         self._say("error", f"worker {worker.process.pid} ended with status {status}")
@@ -113,19 +121,37 @@ class Parent:
             await self._start()
 
     async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
-        """Pass on what a worker asks the others, and what they answer."""
         with suppress(ConnectionError):  # killed before it had read everything
             while line := await reader.readline():
-                self._pass_on(worker, orjson.loads(line))
+                worker.started = True
+                self._take(worker, orjson.loads(line), time.monotonic())
 
-    def _pass_on(self, worker: Worker, message: dict[str, Any]) -> None:
-        if "ask" in message:
-            others = [each for each in self._workers.values() if each is not worker]
-            _send(worker, {"n": message["n"], "expect": len(others)})
-            for other in others:
-                _send(other, {"from": worker.number, **message})
-        elif asker := self._workers.get(message["to"]):
-            _send(asker, message)
+    def _take(self, worker: Worker, message: dict[str, Any], now: float) -> None:
+        """Do what a worker's message wants, as `bus.Bus` has them."""
+        match message:
+            case {"take": asked, "n": number}:
+                said = self._desk.take(worker.number, asked, now)
+                _send(worker, {"n": number, "say": said})
+            case {"settle": used}:
+                self._desk.settle(used, now)
+            case {"tell": news}:
+                if self._desk.heard(worker.number, news, now):
+                    self._tell(worker, news)
+            case {"ask": _, "n": number}:
+                others = [each for each in self._workers.values() if each.started]
+                others = [each for each in others if each is not worker]
+                _send(worker, {"n": number, "expect": len(others)})
+                for other in others:
+                    _send(other, {"from": worker.number, **message})
+            case {"to": number}:
+                if asker := self._workers.get(number):
+                    _send(asker, message)
+
+    def _tell(self, teller: Worker, news: dict[str, Any]) -> None:
+        """Also those that have not started yet: they read it when they do."""
+        for worker in self._workers.values():
+            if worker is not teller:
+                _send(worker, {"tell": news})
 
     def _reload(self) -> None:
         """Not by the signal: it would kill a worker that has just been begun."""

@@ -87,6 +87,7 @@ class Client:
         self.router = router
         self.session = session
         self._answers: list[aiohttp.ClientResponse] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def port(self) -> int:
@@ -107,9 +108,11 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Lets go of answers that a test did not read to their end."""
+        """Lets go of answers that a test did not read to their end, and of connections."""
         for answer in self._answers:
             answer.close()
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def get(self, path: str, **options: Any) -> aiohttp.ClientResponse:
         return await self.request("GET", path, **options)
@@ -125,7 +128,9 @@ class Client:
         return await self.request("POST", path, **options)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers.append(writer)
+        return reader, writer
 
     async def raw(self, data: bytes, *, quiet: float = PATIENCE) -> bytes:
         """Sends the bytes on a new connection; what comes until its end, or until it is quiet.
@@ -174,6 +179,28 @@ async def upstream() -> AsyncIterator[Upstream]:
 MakeRouter = Callable[..., Awaitable[Client]]
 
 
+async def nothing_is_left(router: routeur.app.Router) -> None:
+    """Ends a routeur: then nothing may count as under way, and no connection be in use."""
+    await router.stop()
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while left := under_way(router):
+        assert asyncio.get_running_loop().time() < deadline, left
+        await asyncio.sleep(0.01)
+
+
+def under_way(router: routeur.app.Router) -> list[str]:
+    """What is not over yet, of calls, their attempts and connections."""
+    found = [
+        f"{each.credential.name} {each.model}: {each.inflight} attempts"
+        for each in router.standings.known()
+        if each.inflight
+    ]
+    found += [
+        f"{len(p.active)} connections to {p.origin.authority}" for p in router._pools if p.active
+    ]
+    return found + [f"{router.metrics.inflight} calls"] * bool(router.metrics.inflight)
+
+
 @pytest.fixture
 async def make_router(upstream: Upstream) -> AsyncIterator[MakeRouter]:
     """Starts a routeur with the usual settings and some of one's own: `make_router(auth={…})`."""
@@ -182,7 +209,7 @@ async def make_router(upstream: Upstream) -> AsyncIterator[MakeRouter]:
         async def make(headers: dict[str, str] | None = None, **changes: Any) -> Client:
             router = routeur.app.Router(parse(merged(settings(upstream), changes)))
             await router.start()
-            stack.push_async_callback(router.stop)
+            stack.push_async_callback(nothing_is_left, router)
             session = aiohttp.ClientSession(
                 auto_decompress=False, headers=headers, timeout=aiohttp.ClientTimeout(None)
             )

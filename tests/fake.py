@@ -73,6 +73,12 @@ class Request:
     def names(self) -> set[str]:
         return {key.decode("latin-1").lower() for key, _ in self.headers}
 
+    @property
+    def key(self) -> str:
+        """The credential that it carries."""
+        found = map(self.header, ("authorization", "x-api-key", "x-goog-api-key"))
+        return next(filter(None, found), "").removeprefix("Bearer ")
+
 
 class Connection(asyncio.Protocol):
     """One connection of a client: parses its requests, and answers them one after the other."""
@@ -261,6 +267,7 @@ class Upstream:
         self.tls = tls
         self.port = 0
         self._script: list[Answer | list[Part]] = []
+        self._by_key: dict[str, list[Part]] = {}
         self._latest: Answer | list[Part] = Answer(b"{}", pieces=(b"{}",))
         self._waiting = asyncio.Event()
 
@@ -323,11 +330,17 @@ class Upstream:
             made += split(part, chunk_size) if isinstance(part, bytes) else [part]
         self._script.append(made)
 
+    def sends_to(self, key: str, *parts: Part) -> None:
+        """Answers all requests with this key so, whatever was said for others."""
+        self._by_key[key] = list(parts)
+
     def release(self) -> None:
         """Lets everything go on that was told to HOLD, now and later."""
         self.released.set()
 
     def _next(self, request: Request) -> list[Part]:
+        if request.key in self._by_key:
+            return self._by_key[request.key]
         if self._script:
             self._latest = self._script.pop(0)
         latest = self._latest
@@ -339,6 +352,11 @@ class Upstream:
     def request(self) -> Request:
         """The latest request."""
         return self.requests[-1]
+
+    @property
+    def keys(self) -> list[str]:
+        """The credentials that requests carried, in their order."""
+        return [request.key for request in self.requests]
 
     async def requested(self, number: int = 1) -> Request:
         """Waits for so many requests; their bodies may still be under way."""

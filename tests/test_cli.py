@@ -174,7 +174,7 @@ def test_explain_a_body(capsys: pytest.CaptureFixture[str], folder: Path) -> Non
         (["--model", "gpt-4o", "--header", "no colon"], "K: V"),
         (["--model", "gpt-4o", "--header", "Routeur-Provider: nobody"], "nobody"),
         (["--model", "gpt-4o", "--path", "/nowhere"], "/nowhere"),
-        (["--model", "claude-x"], "b/claude-x"),
+        (["--model", "claude-x", "--path", "/v1/embeddings"], "b/claude-x"),
     ],
 )
 def test_explain_refusals(

@@ -13,13 +13,22 @@ import pytest
 
 from tests.conftest import ANY_NAME, KEYS, Client, MakeRouter
 from tests.exchanges import Exchange, exchange, exchanges
-from tests.fake import RESET, Upstream, chunked, cut, head, whole
+from tests.fake import HOLD, RESET, Upstream, chunked, cut, head, whole
 
 RECORDED = [
     one
     for folder in ("anthropic", "openai-chat", "openai-compatible", "openai-responses", "gemini")
     for one in exchanges(folder)
 ]
+# Errors of which the file does not say the status.
+STATUSES = {
+    "openai-reasoning-model-legacy-parameter-error.json": 400,
+    "openai-error.1.json": 429,
+    "openai-reasoning-model-temperature-error.json": 400,
+    "google-429-retry-info.json": 429,
+    "unary-failure-api-key.json": 401,
+    "unary-failure-unknown-model.json": 404,
+}
 CHAT = "/v1/chat/completions"
 BODY = (
     b'{ "model" : "gpt-4o",\t"messages":[ ], "new_field": [1, 2.50, 1e3], "\\u0061": "\xc3\xa9" }\n'
@@ -44,10 +53,17 @@ async def any_name(make_router: MakeRouter) -> Client:
     return await make_router(providers=ANY_NAME)
 
 
+def status(one: Exchange) -> int:
+    return next((known for name, known in STATUSES.items() if one.name.endswith(name)), one.status)
+
+
 async def ask(router: Client, one: Exchange) -> tuple[int, bytes]:
-    answer = await router.request(
-        one.method, one.path, data=one.body, headers={"Content-Type": one.content_type}
-    )
+    """Of whoever speaks its dialect: the others serve any name, too."""
+    headers = {"Content-Type": one.content_type}
+    for start, vendor in (("/v1/messages", "anthropic"), ("/v1beta/models/", "google")):
+        if one.path.startswith(start):
+            headers["vendor"] = vendor
+    answer = await router.request(one.method, one.path, data=one.body, headers=headers)
     return answer.status, await answer.read()
 
 
@@ -55,16 +71,28 @@ async def ask(router: Client, one: Exchange) -> tuple[int, bytes]:
 async def test_every_recording(any_name, upstream, size):
     """Each answer as it came, each request as it was sent: no byte differs."""
     for one in RECORDED:
-        if one.status in (401, 402, 403):
-            continue  # our credential's trouble: not copied
+        if status(one) >= 400:
+            continue
         upstream.answers(one.answer, one.status, {"Content-Type": one.answer_type}, chunk_size=size)
-        status, got = await ask(any_name, one)
-        assert (status, got) == (one.status, one.answer), one.name
+        assert await ask(any_name, one) == (one.status, one.answer), one.name
         # `openai/x` means the model x of the provider openai
         wanted = one.body.replace(b'"model": "openai/', b'"model": "')
         assert upstream.request.body == wanted.replace(b'"model":"openai/', b'"model":"'), one.name
         assert upstream.request.method == one.method
     assert len(upstream.connections) <= 3
+
+
+@pytest.mark.parametrize("size", [None, 37], ids=["whole", "37"])
+async def test_every_recorded_error(make_router, upstream, size):
+    """So are errors, but for those of our own credential; with a 200 they are failed attempts."""
+    for one in RECORDED:
+        if (real := status(one)) in (401, 402, 403) or real < 400:
+            continue
+        headers = {"Content-Type": one.answer_type}
+        for said, wanted in ((real, (real, one.answer)), (200, None)):
+            upstream.answers(one.answer, said, headers, chunk_size=size)
+            got = await ask(await make_router(providers=ANY_NAME), one)
+            assert got == wanted if wanted else got[0] == 502, one.name
 
 
 FEW = [
@@ -80,22 +108,21 @@ async def test_cut_at_every_position(any_name, upstream, one):
     raw = chunked(one.answer, 100)
     for at in range(1, len(raw)):
         upstream.sends(*cut(raw, [at]))
-        status, got = await ask(any_name, one)
-        assert (status, got) == (200, one.answer), at
+        assert await ask(any_name, one) == (200, one.answer), at
     assert len(upstream.connections) == 1
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
 async def test_any_size_and_framing(router, upstream, size, framing):
-    for body in (JSON, STREAM, b""):
+    for body in (JSON, STREAM):
         upstream.answers(body, chunk_size=size, framing=framing)
         answer = await router.post(CHAT, data=BODY)
         assert await answer.read() == body
 
 
 async def test_chunks_are_sent_when_they_come(router, upstream):
-    """Nothing waits for the next piece, of a stream or of what has no type at all."""
+    """Once an event has come, nothing waits for the next piece."""
     upstream.answers(STREAM, hold=len(STREAM) // 2)
     answer = await router.post(CHAT, data=BODY)
     async with asyncio.timeout(5):
@@ -308,6 +335,32 @@ async def test_nothing_is_added_to_a_request(router, upstream):
         b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
     )
     assert upstream.request.names() <= {"host", "authorization", "content-length", "connection"}
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "wanted"),
+    [
+        ("GET /v1/files", b"", {}),
+        ("DELETE /v1/files/f", b"", {}),
+        ("POST /v1/files\r\nContent-Length: 0", b"", {"content-length": "0"}),
+        ("POST /v1/files\r\nContent-Length: 2", b"{}", {"content-length": "2"}),
+        (
+            "POST /v1/files\r\nTransfer-Encoding: chunked",
+            b"2\r\n{}\r\n0\r\n\r\n",
+            {"transfer-encoding": "chunked"},
+        ),
+    ],
+)
+async def test_framing_of_requests(router, upstream, request_line, body, wanted):
+    """What the client's has is said to the provider in a framing of its own, once."""
+    upstream.answers(JSON)
+    line, _, framing = request_line.partition("\r\n")
+    lines = [f"{line} HTTP/1.1", "Host: localhost", "Connection: close", framing]
+    await router.raw("\r\n".join(filter(None, lines)).encode() + b"\r\n\r\n" + body)
+    sent = upstream.request
+    names = ("content-length", "transfer-encoding")
+    assert {name: sent.header(name) for name in names if sent.header(name) is not None} == wanted
+    assert sent.body == (b"{}" if b"{}" in body else b"")
 
 
 async def test_header_bytes_are_kept(router, upstream):
@@ -710,8 +763,8 @@ async def test_many_streams_at_once(router, upstream):
 
 async def test_another_stream_breaks(router, upstream):
     """A broken answer beside a whole one: only its own client sees it."""
-    upstream.answers(STREAM, hold=30)
-    upstream.sends(chunked(STREAM, end=b""), RESET)
+    upstream.answers(STREAM, hold=100)
+    upstream.sends(chunked(STREAM, end=b""), HOLD, RESET)
     good = await router.post(CHAT, data=BODY)
     await router.post(CHAT, data=BODY)
     upstream.release()

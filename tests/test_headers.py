@@ -138,22 +138,6 @@ def test_nominated(said: bytes, kept: bytes) -> None:
     assert b"".join(line[-1:] for line in lines) == kept
 
 
-def test_sorted_again_only_if_they_differ() -> None:
-    """Content-Length may: every body has its own."""
-    fields = ((b"A", b"1"), (b"Content-Length", b"5"), (b"x-api-key", b"k"))
-    seen = Inbound(fields)
-    assert seen.same(fields)
-    assert seen.same((fields[0], (b"content-length", b"7"), fields[2]))
-    assert not seen.same((fields[0], fields[2]))
-    assert not seen.same((fields[0], (b"X", b"5"), fields[2]))
-    assert not seen.same((*fields[:2], (b"x-api-key", b"other")))
-    assert not seen.same((*fields, (b"B", b"2")))
-    assert not seen.same((fields[1], fields[0], fields[2]))
-    bare = Inbound(fields[:1])
-    assert bare.same(fields[:1])
-    assert not bare.same(fields[:2])
-
-
 @pytest.mark.parametrize("id", ["a", "req_1", "a.b:c/d+e=f@g-h_i", "0" * 128])
 def test_sane_ids(id: str) -> None:
     assert headers.sane_id(id) == id

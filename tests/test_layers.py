@@ -12,14 +12,18 @@ import routeur
 # The outermost first: a module imports those after it. Modules of one line belong together.
 ORDER = """
     __main__
-    app explain workers bus watch
-    paths admin models health config config_rules config_providers presets yamlfile
-    proxy answers server log traces metrics measure
-    facts multipart body
+    app explain workers
+    express pages admin peers bus watch
+    paths models health outages
+    config config_rules config_providers config_clouds config_values presets yamlfile
+    proxy conversions translated passage attempts admission
+    reply answers server log traces metrics measure race
+    facts multipart
     rules matching auto
+    standing group bans limits retries
     call keys
-    endpoint local pool relay upstream heads
-    credentials providers usage
+    endpoint addressing rawpredict body local pool relay upstream heads
+    credentials aws google refresh providers usage
     headers errors
     dialects
     __init__

@@ -30,7 +30,7 @@ def a_call(**facts):
         credential="openai",
         model="gpt-4o",
         reason="alias:fast",
-        attempts=[Attempt("openai/gpt-4o", "openai", 200, 12.0)],
+        attempts=[Attempt("openai/gpt-4o", "openai", status=200, ms=12.0)],
         status=200,
         stream=True,
         started=10.0,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 
 import pytest
@@ -41,7 +42,7 @@ def samples(metrics):
 def a_call(model="gpt-4o", **facts):
     call = Call(provider="openai", model=model, dialect="openai", status=200, started=10.0)
     call.sent, call.first_byte, call.ended = 10.0002, 10.2, 11.0
-    call.attempts = [Attempt(f"openai/{model}", "openai", 200, 999.0)]
+    call.attempts = [Attempt(f"openai/{model}", "openai", status=200, ms=999.0)]
     for name, value in facts.items():
         setattr(call, name, value)
     return call
@@ -185,6 +186,30 @@ def test_outcomes(status, error, expected):
     assert outcome(status, error is None) == expected
 
 
+async def test_attempts_that_fail_are_counted(make_router, upstream):
+    """Each for itself: an error's answer, what is no answer, and the one that went well."""
+    names = ("a", "b", "c", "d")
+    credentials = [{"name": name, "api_key": "k"} for name in names]
+    openai = {"api_key": None, "credentials": credentials}
+    router = await make_router(providers={"openai": openai}, retries={"attempts": 4})
+    upstream.answers(b"{}", status=503)
+    upstream.answers(b"{}", status=429)
+    upstream.answers(b"<html>", headers={"Content-Type": "text/html"})
+    upstream.answers(b'{"object": "chat.completion"}')
+    answer = await router.post("/v1/chat/completions", json={"model": "gpt-4o", "messages": []})
+    assert answer.status == 200
+    await answer.read()
+    text = await (await router.get("/metrics")).text()
+    counted = dict(re.findall(r'routeur_attempts_total{outcome="(\w+)"} (\d+)', text))
+
+    assert {outcome: n for outcome, n in counted.items() if n != "0"} == {
+        "server_error": "1",
+        "rate_limited": "1",
+        "failed": "1",
+        "ok": "1",
+    }
+
+
 def test_chunk_delay():
     metrics = Metrics({})
     metrics.chunk_delay(0.00007)
@@ -210,6 +235,15 @@ def test_processes_are_merged():
     assert total["banned"] == {"openai": 0}
     assert sum(total["histograms"]["routeur_request_duration_seconds"]["counts"]) == 3
     assert b'routeur_attempts_total{outcome="ok"} 3.0' in render(total)[0]
+
+
+def test_banned_credentials():
+    """Those that any worker has banned; others are not shown."""
+    one, two = (Metrics({}, ["openai", "google"]) for _ in range(2))
+    total = merge([one.snapshot(["openai"]), two.snapshot(["gone"])])
+
+    assert total["banned"] == {"openai": 1, "google": 0}
+    assert b'routeur_credential_banned{credential="openai"} 1.0' in render(total)[0]
 
 
 def test_merging_one_changes_nothing():

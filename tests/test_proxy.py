@@ -312,7 +312,7 @@ async def test_trace_block_keeps_the_providers_request_id(
     assert answer.headers["X-Request-Id"] == "req_1"
 
 
-@pytest.mark.parametrize("said", [b"[1]", b"{}", b'{"a": 1}\n', b"text", b"", b'{"a": 1'])
+@pytest.mark.parametrize("said", [b"[1]", b"{}", b'{"a": 1}\n', b"text"])
 async def test_trace_block_of_odd_answers(router: Client, upstream: Upstream, said: bytes) -> None:
     upstream.answers(said)
     answer = await router.post(
@@ -324,6 +324,19 @@ async def test_trace_block_of_odd_answers(router: Client, upstream: Upstream, sa
         assert json.loads(got)["routeur"]
     else:
         assert got == said
+
+
+@pytest.mark.parametrize("said", [b"", b'{"a": 1', b"<html></html>", b'{"error": {"code": 500}}'])
+async def test_no_trace_block_makes_an_answer(
+    router: Client, upstream: Upstream, said: bytes
+) -> None:
+    """What is no answer without the header is none with it."""
+    upstream.answers(said)
+    answer = await router.post(
+        CHAT, json=BODY | {"model": "gpt-4o"}, headers={"Routeur-Trace": "true"}
+    )
+    assert answer.status == 502
+    assert (await answer.json())["error"]["code"] == "upstream_error"
 
 
 async def test_estimated_only_if_so(both: Client, upstream: Upstream, second: Upstream) -> None:

@@ -28,6 +28,7 @@ class Request:
     format: str | None = "openai_chat"
     key: str | None = None
     path: str = "/v1/chat/completions"
+    purpose: str = ""
     headers: Mapping[str, str] = field(default_factory=CIMultiDict)
     parts: frozenset[str] = frozenset()
     size: int = 10
@@ -478,7 +479,7 @@ NO_IMAGES = Model("small", "small", context=100, has=frozenset({"tools"}))
         (
             table(CLAUDE),
             Request("claude-x"),
-            "anthropic/claude-x speaks anthropic; translation from openai is not built yet",
+            "anthropic/claude-x speaks anthropic, and this path is not translated",
         ),
         (
             table(provider("old", "m", responses=False)),
@@ -498,7 +499,7 @@ NO_IMAGES = Model("small", "small", context=100, has=frozenset({"tools"}))
         (
             table(CLAUDE, provider("p", NO_IMAGES), aliases={"a": ["anthropic/c", "p/small"]}),
             Request("a", size=200),
-            "anthropic/c speaks anthropic; translation from openai is not built yet; "
+            "anthropic/c speaks anthropic, and this path is not translated; "
             "p/small takes 100 tokens, the prompt has about 200",
         ),
     ],
@@ -528,7 +529,7 @@ def test_what_was_left_out_is_told() -> None:
 
     assert shown(plan) == "alias:a: q/big"
     assert plan.rejected == (
-        ("anthropic/c", "speaks anthropic; translation from openai is not built yet"),
+        ("anthropic/c", "speaks anthropic, and this path is not translated"),
         ("p/small", "takes 100 tokens, the prompt has about 200"),
     )
 
@@ -764,7 +765,7 @@ def test_explain() -> None:
             "rejected": [
                 {
                     "target": "anthropic/claude-x",
-                    "why": "speaks anthropic; translation from openai is not built yet",
+                    "why": "speaks anthropic, and this path is not translated",
                 }
             ],
             "estimate": {"input_tokens": 1000, "cost_usd": 0.0025},

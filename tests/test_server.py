@@ -298,7 +298,8 @@ async def test_dry_run(router, upstream, dialect):
 
 async def test_dry_run_names_the_rejected(router):
     headers = {"Routeur-Dry-Run": "true"}
-    answer = await router.post(CHAT, json=BODY | {"model": "fast"}, headers=headers)
+    asked = {"model": "fast", "prompt": "hi"}
+    answer = await router.post("/v1/completions", json=asked, headers=headers)
     said = (await answer.json())["routeur"]
     assert said["targets"] == ["openai/gpt-4o-mini"]
     assert {each["target"] for each in said["rejected"]} == {

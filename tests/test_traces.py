@@ -51,8 +51,8 @@ def test_shape():
         model="gpt-4o",
         reason="alias:fast",
         attempts=[
-            Attempt("azure/gpt-4o", "azure.eu", 503, 40.0, "overloaded"),
-            Attempt("azure/gpt-4o", "azure.us", 200, 459.5),
+            Attempt("azure/gpt-4o", "azure.eu", status=503, ms=40.0, error="overloaded"),
+            Attempt("azure/gpt-4o", "azure.us", status=200, ms=459.5),
         ],
         status=200,
         sent=100.0405,

@@ -62,9 +62,10 @@ class Sink:
         self.heads: list[Head] = []
         self.data = b""
         self.kept = 0
+        self.total = 0
         self.end: str | UpstreamError | None = None
 
-    def head(self, head: Head) -> bytes:
+    def head(self, head: Head, whole: bool) -> bytes:
         self.heads.append(head)
         if self.refuse:
             raise self.refuse

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.program import PATIENCE, Connection, Program, ask, chat, stream
+from tests.program import ECHO, PATIENCE, Connection, Program, ask, chat, stream
 
 FILE = "server: {port: 0, workers: 2}\nlog: {format: json}\nproviders: {}\n"
 TRIES = 300  # connections until both of two workers have had one, which is a matter of chance
@@ -95,6 +101,112 @@ def test_traces_are_found_by_all(shared: Program) -> None:
             assert (status, trace.encode() in body) == (200, True)
             assert ask("HEAD", f"/v1/traces/{trace}", port=shared.port)[0] == 200
     assert ask("GET", "/v1/traces/tr_none", port=shared.port)[0] == 404
+
+
+def said(method: str, path: str, port: int, **body: object) -> Any:
+    """The JSON of an answer that went well."""
+    status, _, answer = ask(method, path, json.dumps(body) if body else None, port=port)
+    assert status == 200, answer
+    return json.loads(answer)
+
+
+def statuses(port: int, times: int = 20) -> set[int]:
+    """Of so many chats, on connections of their own: of whichever worker."""
+    return {ask("POST", "/v1/chat/completions", ECHO, port=port)[0] for _ in range(times)}
+
+
+def test_a_ban_is_in_force_in_all(shared: Program) -> None:
+    """As soon as the answer is there; so is its end."""
+    port = shared.port
+    one_of_each(port=port)
+    said("POST", "/api/ban", port, credential="echo", ttl="60s")
+    assert statuses(port) == {503}
+    assert {ask("GET", "/health", port=port)[0] for _ in range(10)} == {503}
+    lists = [said("GET", "/api/bans", port) for _ in range(10)]
+    assert all(each == lists[0] for each in lists)
+    assert said("POST", "/api/unban", port, credential="echo")["removed"] is True
+    assert statuses(port) == {200}
+    assert said("GET", "/api/bans", port) == {"bans": []}
+
+
+def test_a_new_one_knows_of_bans(program: Program) -> None:
+    program.said("serves on", 2)
+    port = program.port
+    said("POST", "/api/ban", port, credential="echo")
+    for number, victim in enumerate(program.children(2), 3):
+        os.kill(victim, signal.SIGKILL)
+        program.said("serves on", number)
+    assert statuses(port) == {503}
+
+
+def test_limits_are_of_all(tmp_path: Path) -> None:
+    """Ten a minute are ten a minute, however many workers there are."""
+    (tmp_path / "router.yaml").write_text(
+        "server: {port: 0, workers: 4}\nlog: {format: json}\n"
+        "providers: {echo: off, limited: {dialect: echo, models: [echo], rpm: 10}}\n"
+    )
+    with Program(cwd=tmp_path) as program, ThreadPoolExecutor(40) as pool:
+        program.said("serves on", 4)
+        port = program.port
+        asked = [
+            pool.submit(ask, "POST", "/v1/chat/completions", ECHO, port=port) for _ in range(40)
+        ]
+        answers = [each.result() for each in asked]
+        assert Counter(status for status, _, _ in answers) == {200: 10, 429: 30}
+        assert len({worker(headers["X-Routeur-Trace-Id"]) for _, headers, _ in answers}) > 1
+        refused = [headers for status, headers, _ in answers if status == 429]
+        assert all(50 <= int(headers["Retry-After"]) <= 60 for headers in refused)
+        assert said("GET", "/health", port)["credentials"]["limited"]["current_rpm"] == 10
+
+
+class Failing(BaseHTTPRequestHandler):
+    """A provider that takes its time to say that it fails."""
+
+    asked: ClassVar[list[float]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(time.monotonic())
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(0.3)
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def failing() -> Iterator[int]:
+    """The port of a provider that fails."""
+    Failing.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_one_probe_of_all(tmp_path: Path, failing: int) -> None:
+    """When a ban is over, one worker asks once; what comes of it holds for all."""
+    (tmp_path / "router.yaml").write_text(
+        "server: {port: 0, workers: 4}\nlog: {format: json}\n"
+        "ban: {after: 1, for: 500ms}\nretries: {attempts: 1}\n"
+        "providers: {echo: off, p: {dialect: openai, models: [echo], "
+        f"base_url: 'http://127.0.0.1:{failing}/v1'}}}}\n"
+    )
+    with Program(cwd=tmp_path) as program, ThreadPoolExecutor(20) as pool:
+        program.said("serves on", 4)
+        port = program.port
+        assert statuses(port, 1) == {503}  # the provider's own, which bans it
+        deadline = time.monotonic() + PATIENCE
+        while said("GET", "/api/bans", port)["bans"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        asked = [pool.submit(statuses, port, 1) for _ in range(40)]
+        assert [each.result() for each in asked] == [{503}] * 40
+    assert len(Failing.asked) == 2
 
 
 def test_a_dead_one_is_replaced(program: Program) -> None:

@@ -1,0 +1,62 @@
+"""The pages that need no key: whether it lives, how it is doing, what it has counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+from aiohttp import web
+
+from routeur import answers, health, metrics
+from routeur.peers import Peers
+
+Page = Callable[[], Awaitable[web.Response]]
+
+
+class Pages:
+    """`by_path` has them; `ready` says whether requests are served."""
+
+    def __init__(self, peers: Peers, ready: Callable[[], bool]) -> None:
+        self._peers = peers
+        self._ready = ready
+        self._started = time.monotonic()
+        self.by_path: Mapping[str, Page] = {
+            "/healthz": self._alive,
+            "/health/readiness": self._readiness,
+            "/health": self._health,
+            "/vhealth": self._health_page,
+            "/metrics": self._metrics,
+        }
+
+    async def _alive(self) -> web.Response:
+        return answers.plain(200, b'{"status":"ok"}')
+
+    async def _readiness(self) -> web.Response:
+        if self._ready():
+            return answers.plain(200, b'{"status":"ready"}')
+        return answers.plain(503, b'{"status":"draining"}')
+
+    async def _health(self) -> web.Response:
+        peers = self._peers
+        outages = await peers.outages()
+        status, shown = health.health(peers.providers, await peers.loads(), outages)
+        return answers.plain(status, orjson.dumps(shown))
+
+    async def _health_page(self) -> web.Response:
+        peers = self._peers
+        outages = await peers.outages()
+        status, shown = health.health(peers.providers, await peers.loads(), outages)
+        page = health.page(
+            shown,
+            outages,
+            inflight=(await peers.metrics())["inflight"],
+            uptime=time.monotonic() - self._started,
+        )
+        answer = answers.plain(status, page.encode(), "text/html; charset=utf-8")
+        answer.headers["Content-Security-Policy"] = health.PAGE_POLICY
+        return answer
+
+    async def _metrics(self) -> web.Response:
+        body, kind = metrics.render(await self._peers.metrics())
+        return answers.plain(200, body, kind)

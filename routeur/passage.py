@@ -1,0 +1,291 @@
+"""One attempt: a request's way to a provider, and its answer's way back.
+
+Nothing is awaited here. What has to be booked is booked in the turn of the loop in which the answer
+ends, exactly once, whoever waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from routeur.addressing import body_for, place_of, query_of
+from routeur.attempts import Attempts, Place
+from routeur.call import LEFT, Attempt
+from routeur.dialects import clouds
+from routeur.errors import RouteurError, UpstreamError
+from routeur.facts import Facts, Outgoing
+from routeur.measure import measure, used
+from routeur.race import Lost, Race
+from routeur.reply import Reply, Traced
+from routeur.server import ClientConnection
+from routeur.upstream import Connection, Stale
+
+NO_HEADER: frozenset[bytes] = frozenset()
+ACCEPT_ENCODING = frozenset([b"accept-encoding"])
+
+Told = Callable[[RouteurError | None], None]
+
+
+class Passage(Reply):
+    """One attempt. `race` is the one it runs in, if there are rivals.
+
+    `streams`: the request's body is sent as the client sends it, so there is no second attempt.
+    """
+
+    keep = True
+    decoded = False
+    streams = False
+    booked = counted = False  # in the trace, and at its credential
+    race: Race | None = None
+    without = NO_HEADER  # the client's headers that stay behind
+    lines = b""  # the request's head without its length, where it is known already
+    _rest: Outgoing | None = None  # of a body that is still to come
+    _upload: asyncio.Task[None] | None = None
+
+    def __init__(
+        self, attempts: Attempts, place: Place, facts: Facts, client: ClientConnection
+    ) -> None:
+        assert client.transport is not None
+        self.pieces = []
+        self.write = self.out = client.transport.write
+        self.attempts = attempts
+        self.place = place
+        self.manner = manner = place.manner
+        self.facts = facts
+        self.client = client
+        self.call = call = attempts.call
+        if not facts.keep:
+            self.keep, self.decoded = False, not facts.modern
+        if facts.raw and facts.model == place.id and not place.rewrites:
+            self.body: bytes | None = facts.raw
+        else:
+            self._prepare()
+        target, credential = place.target, place.standing.credential.name
+        call.provider, call.model = target.provider, target.model or None
+        call.provider_dialect, call.credential = manner.dialect, credential
+        self.attempt = attempt = Attempt(place.name, credential)
+        call.attempts.append(attempt)
+        self._began = time.perf_counter()
+
+    # ---- what its owner does
+
+    def start(self, connection: Connection, told: Told) -> None:
+        """Send the request; `told(error)` is called once, when the answer has ended, however.
+
+        After Stale it may be started again, on a new connection.
+        """
+        self.connection = connection
+        self._told = told
+        client, limits = self.client, self.manner.limits
+        if self.race is None:
+            client.source = connection
+        else:
+            self.race.enter(self, self.stop)
+        head = self.lines or self.head_lines()
+        body = self.body
+        if body is None or self._rest is not None:
+            self._send_otherwise(head)
+        else:
+            head = b"%bContent-Length: %d\r\n\r\n" % (head, len(body))
+            connection.send(self, head, body, limits)
+        self.call.sent = self.attempt.sent = time.perf_counter()
+        if client.writing_paused:
+            connection.pause_reading()
+
+    @property
+    def target(self) -> str:
+        """The request target: path and query."""
+        facts = self.facts
+        return target_of(self.place, facts, facts.path, facts.query, facts.format)
+
+    def head_lines(self) -> bytes:
+        """The request's head, but for its framing and its end."""
+        facts = self.facts
+        return self.place.endpoint.head(facts.method, self.target, facts.inbound, self.without)
+
+    async def read_rest(self) -> None:
+        """Read a body that is still to come whole, up to `server.max_body`."""
+        rest = self._rest
+        if rest is not None and rest.rest is not None:
+            self.body = rest.first + b"".join([block async for block in rest.rest])
+            self._rest, self.streams = None, False
+
+    def stop(self, error: UpstreamError) -> None:
+        """Give up before the answer has begun, as if the provider had failed so."""
+        if not self.started and self.attempt.sent:
+            self.connection.refuse(self, error)
+
+    def leave(self) -> None:
+        """The client has gone: let the provider go too, and book what has come."""
+        if not self.booked:
+            if self.attempt.sent:
+                self.connection.abort(self)
+                self._measure(whole=False)
+            self._book(LEFT)
+        if not self.counted:
+            self.counted = True
+            self.attempts.left(self.place)
+
+    def withdraw(self) -> None:
+        """It is not made after all: there is no connection that is known to be alive."""
+        self.booked = self.counted = True
+        self.attempts.withdraw(self.place)
+
+    def fail(self, error: RouteurError) -> None:
+        """Nothing has been sent to the client: another attempt may do better."""
+        if not self.booked:  # there was no connection for it
+            self._book(error.message)
+        self.counted = True
+        if isinstance(error, UpstreamError) and not isinstance(error, Lost):
+            self.attempts.failed(self.place, error)
+        else:
+            self.attempts.left(self.place)
+
+    # ---- what its answer does
+
+    def over(self, error: RouteurError | None) -> None:
+        if not isinstance(error, Stale):
+            try:
+                self._conclude(error)
+            except Exception as bug:  # of ours: it must not take the answer with it
+                self.client.server.malformed(500, bug)
+        self._told(error)
+
+    def _conclude(self, error: RouteurError | None) -> None:
+        self.client.source = None
+        if error is None:
+            self.call.ended = time.perf_counter()
+            self._measure(whole=True)
+            self._book(None)
+            place = self.place
+            if not place.standing.clear and self.attempt.status not in self.manner.refuse:
+                self.attempts.succeeded(place)
+            place.standing.inflight -= 1
+            self.counted = True
+            return
+        self._book(error.message)
+        if self.started:
+            self._break_off(error)
+        elif isinstance(error, Lost) or 200 <= self.attempt.status < 300:
+            self.attempt.usage = used(self.facts, self, whole=False)[0]
+
+    def on_start(self) -> None:
+        place = self.place
+        if not place.standing.clear and self.attempt.status not in self.manner.refuse:
+            self.attempts.answered(place)
+        if self.race is not None and not self.booked:
+            self.race.win(self)
+            self.client.source = self.connection
+            self.attempts.show(place)
+        # A stream that lasts would keep the request in memory to its end.
+        if not self.streams and self.facts.stream:
+            self.body = None
+            self.facts.let_go()
+
+    def hopeful(self) -> bool:
+        return not self.streams and self.attempts.more()
+
+    def unread(self) -> bool:
+        return self.facts.unread()
+
+    def expected(self) -> bytes:
+        return b"text/event-stream" if self.facts.stream else b"application/json"
+
+    # ---- inside
+
+    def _prepare(self) -> None:
+        """The body, where it is not the client's as it stands."""
+        place, facts = self.place, self.facts
+        out = facts.outgoing(place.endpoint.provider, place.target.model)
+        self.body = None if out is None else out.first
+        if self.body and not facts.as_is:
+            self.body = body_for(place.endpoint.credential, facts.format, facts.path, self.body)
+        if out is not None and out.rest is not None:
+            self._rest = out
+            self.streams = True
+
+    def _send_otherwise(self, head: bytes) -> None:
+        """Send a request without a body, or one whose body is still to come."""
+        connection, limits, rest = self.connection, self.manner.limits, self._rest
+        if rest is None:
+            no_body = self.facts.method == "HEAD"
+            connection.send(self, head + b"\r\n", b"", limits, no_body=no_body)
+        else:
+            self._upload = upload(connection, self, head, rest)
+
+    def _measure(self, *, whole: bool) -> None:
+        measure(self.facts, self.call, self, self.manner.price, whole=whole)
+
+    def _book(self, error: str | None) -> None:
+        """The attempt is over."""
+        self.booked = True
+        self.attempt.ms = (time.perf_counter() - self._began) * 1e3
+        self.attempt.error = error
+        if self._upload is not None:
+            self._upload.cancel()
+
+    def _break_off(self, error: RouteurError) -> None:
+        """The client has seen a part: it has to see that it is not the whole."""
+        call = self.call
+        call.ended = time.perf_counter()
+        call.error, call.aborted_by = error.message, "upstream"
+        self._measure(whole=False)
+        self.counted = True
+        self.attempts.broke(self.place, error)
+        self._cut(error)
+
+    def _cut(self, error: RouteurError) -> None:
+        self.client.abort()
+
+
+class TracedPassage(Traced, Passage):
+    """An attempt whose answer gets a block `routeur`."""
+
+    without = ACCEPT_ENCODING
+
+    def measure(self) -> None:
+        self._measure(whole=True)
+
+
+def target_of(place: Place, facts: Facts, path: str, query: str, format: str | None) -> str:
+    """The request target at a place, for what a client of `format` would ask."""
+    endpoint, provider = place.endpoint, place.endpoint.provider
+    if not facts.as_is:
+        if facts.route.creates:
+            path = place_of(provider, endpoint.credential, place.id, format, path, facts.stream)
+        elif provider.api_version:
+            path = clouds.azure_path(path, place.id)
+        query = query_of(provider, query)
+    return endpoint.address(path, query)
+
+
+def upload(
+    connection: Connection, passage: Passage, head: bytes, body: Outgoing
+) -> asyncio.Task[None]:
+    """Write a request's head, and let a task send its body as the client sends it."""
+    chunked = body.length is None
+    if body.length is None:
+        head, first = head + b"Transfer-Encoding: chunked\r\n\r\n", _frame(body.first)
+    else:
+        head, first = head + b"Content-Length: %d\r\n\r\n" % body.length, body.first
+    connection.send(passage, head, first, passage.manner.limits, more=True)
+
+    async def send_rest() -> None:
+        try:
+            assert body.rest is not None
+            async for block in body.rest:
+                await connection.send_more(_frame(block) if chunked else block)
+            if chunked:
+                await connection.send_more(b"0\r\n\r\n")
+            connection.sending = False
+        except RouteurError as error:
+            connection.abort(passage)
+            passage.failed(error)
+
+    return asyncio.create_task(send_rest())
+
+
+def _frame(block: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(block), block) if block else b""

@@ -1,0 +1,411 @@
+"""One attempt at a target that speaks another dialect: the request is written anew for it, and its
+answer for the client.
+
+What is copied is held and judged by `reply.py`; here it is read, so its first events decide.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Literal
+
+from routeur.addressing import ANTHROPIC, body_for, on_vertex
+from routeur.answers import with_block
+from routeur.attempts import Place
+from routeur.dialects import exact
+from routeur.dialects.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
+from routeur.dialects.base import Json, Usage
+from routeur.dialects.collect import Collector, events_of
+from routeur.dialects.events import (
+    ArgumentsDelta,
+    Event,
+    Failed,
+    Ping,
+    ReasoningDelta,
+    RefusalDelta,
+    Start,
+    Stopped,
+    SummaryDelta,
+    TextDelta,
+    UsageUpdate,
+)
+from routeur.dialects.inflate import inflate
+from routeur.dialects.neutral import Fault, Request, Response
+from routeur.dialects.refusals import Refusal
+from routeur.dialects.translate import TRANSLATORS, Answers
+from routeur.errors import ClientError, RouteurError, UpstreamError
+from routeur.facts import CHARACTERS_PER_TOKEN, Facts
+from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
+from routeur.passage import Passage, target_of
+from routeur.reply import FIRST_TOKEN, HOLD, LATE, OUR_CREDENTIAL, Judged
+from routeur.usage import cost
+
+ANTHROPIC_VERSION = b"2023-06-01"  # what a client of another dialect does not say
+WHOLE_AT_MOST = 64 * 1024 * 1024  # bytes of an unstreamed answer
+# Of the client's headers, what is said in its dialect; the answer has to be read, so is not coded.
+NOT_ON = frozenset(
+    b"accept accept-encoding anthropic-version anthropic-beta openai-beta content-type".split()
+)
+# And what names an account at the client's vendor, or its SDK: nobody else's business.
+OF_A_VENDOR = frozenset(
+    b"openai-organization openai-project anthropic-dangerous-direct-browser-access"
+    b" x-goog-api-client x-goog-user-project x-goog-request-params".split()
+)
+# Of the provider's headers, what is about the bytes that are not passed on.
+_ABOUT_BYTES = re.compile(
+    rb"\r\n(?:content-[a-z-]+|etag|vary|accept-ranges|digest):[^\r]*(?=\r\n)", re.IGNORECASE
+)
+_STATUSES = frozenset(HTTPStatus)
+_TEXT = (TextDelta, ReasoningDelta, SummaryDelta, ArgumentsDelta, RefusalDelta)
+
+
+def neutral(facts: Facts) -> Request:
+    """The client's request in nobody's format; raises Invalid."""
+    assert facts.format is not None
+    # Read once more: integers of any size stay what they are.
+    body = exact.loads(facts.raw)
+    reader = TRANSLATORS[facts.format].requests
+    return reader.read_request(body, model=facts.model or "", stream=facts.stream)
+
+
+def aim_at(place: Place) -> Aim:
+    """The target as the dialects' writers see it."""
+    provider, speaks = place.endpoint.provider, place.manner.speaks
+    assert speaks is not None
+    model = provider.models.get(place.target.model)
+    platform: Literal["", "vertex", "bedrock", "azure"] = ""
+    if on_vertex(provider):
+        platform = "vertex"
+    elif provider.dialect == "bedrock":
+        platform = "bedrock"
+    return Aim(
+        speaks,
+        place.id,
+        vendor=vendor_of(place.id),
+        platform=platform,
+        max_output=model.output if model else None,
+        abilities=model.has if model else None,
+    )
+
+
+class Fallen(Judged):
+    """An answer that holds an error."""
+
+    def __init__(self, fault: Fault) -> None:
+        told = fault.code or fault.type
+        super().__init__("the provider's answer is an error" + (f": {told}" if told else ""))
+        self.fault = fault
+        self.answered = fault.status
+        self.refusal = Refusal(
+            ours=fault.status in OUR_CREDENTIAL,
+            exhausted=False,
+            wait=fault.retry_after,
+            code=fault.code or fault.type or None,
+        )
+
+
+class TranslatedPassage(Passage):
+    """Writes the request for a target that speaks another dialect, and its answer for the client.
+
+    Raises ClientError (unsupported_parameter) for what the other dialect cannot say.
+    """
+
+    decoded = True  # frames are cut from the body's bytes, not from its chunks
+    without = NOT_ON
+    _stream: Stream | None = None
+    used: Usage | None = None
+    seen = 0  # characters of what the model wrote
+
+    def _prepare(self) -> None:
+        """Write the body for the target."""
+        facts, place = self.facts, self.place
+        assert place.manner.speaks is not None and facts.format is not None
+        losses = Losses(strict=facts.inbound.asks(b"routeur-strict"))
+        self._answer_losses = Losses()  # what is in an answer has been paid for
+        try:
+            path, body = self._write_request(facts, aim_at(place), losses)
+        except Invalid as error:
+            raise ClientError(error.message, param=error.field) from None
+        except Untranslatable as error:
+            raise ClientError(
+                error.message, code="unsupported_parameter", param=error.field
+            ) from None
+        self.path, _, self.query = path.partition("?")
+        self.body = body_for(place.standing.credential, place.manner.speaks, self.path, body)
+        self._dropped = losses.dropped
+        self._here = TRANSLATORS[facts.format].answers
+        self._there = TRANSLATORS[place.manner.speaks].answers
+
+    def _write_request(self, facts: Facts, aim: Aim, losses: Losses) -> tuple[str, bytes]:
+        """Path and body for the target; raises TranslationError."""
+        request = facts.neutral = facts.neutral or neutral(facts)
+        call, writer = self.call, TRANSLATORS[aim.dialect].requests
+        self._caller = Caller(
+            replace(request, messages=()),  # a stream that lasts would keep them in memory
+            f"{call.id[3:]:0<24}",
+            int(call.started_at),
+            self._answer_losses,
+            sse=facts.format != "gemini" or "alt=sse" in facts.query.split("&"),
+        )
+        body = writer.write_request(request, aim, losses)
+        return writer.address(aim.model, facts.stream), body
+
+    @property
+    def target(self) -> str:
+        return target_of(self.place, self.facts, self.path, self.query, self.manner.speaks)
+
+    def head_lines(self) -> bytes:
+        facts = self.facts
+        instead = {b"accept-encoding": b"identity", b"content-type": b"application/json"}
+        if self.manner.speaks == ANTHROPIC and not on_vertex(self.place.endpoint.provider):
+            instead[b"anthropic-version"] = ANTHROPIC_VERSION
+        endpoint, without = self.place.endpoint, self.without
+        if facts.dialect != endpoint.provider.dialect:
+            without |= OF_A_VENDOR
+        return endpoint.head("POST", self.target, facts.inbound, without, instead)
+
+    # ---- what its answer does
+
+    def head(self, head: Head, whole: bool) -> bytes:
+        status = self.attempt.status = head.status
+        self.attempt.answered = time.perf_counter()
+        self.watching = False
+        self._head, self._held = head, []
+        if status >= 300:
+            judged = self._refuses(status)
+            self._collect(head, whole)
+            if not judged:
+                self._at_end = self._pass_error_on
+        elif head.content_type.startswith(self._there.STREAM_TYPE.partition(";")[0].encode()):
+            self._stream = Stream(self, self._there, self._here, self._caller)
+            self.write, self._at_end = self._translate, self._end_of_stream
+        else:
+            self.write, self._at_end = self._keep, self._end_of_whole
+        return b""
+
+    def gather(self) -> None:
+        """What has been read is not needed twice."""
+        self.total += sum(map(len, self.pieces))
+        self.pieces.clear()
+
+    def pass_on(self) -> None:
+        self._pass_error_on()
+        self.complete = True
+
+    def on_start(self) -> None:
+        super().on_start()
+        self._tell_losses()  # here, as they are those of the attempt that answers
+
+    # ---- inside
+
+    def _go(self) -> None:
+        """An error that is about the request, after all."""
+        self._pass_error_on()
+
+    def _keep(self, data: bytes) -> None:
+        self._held.append(data)
+        if sum(map(len, self._held)) > WHOLE_AT_MOST:
+            raise UpstreamError("the provider's answer is too large to be translated")
+
+    def _translate(self, data: bytes) -> None:
+        assert self._stream is not None
+        self.gather()
+        text = self._stream.feed(data)
+        if not self.started:
+            self._held.append(text)
+            late = time.perf_counter() - self.attempt.answered > LATE
+            if not (self._stream.may_go or late or sum(map(len, self._held)) > HOLD):
+                return
+            text = b"".join(self._held)
+            self._held = []
+            self.out(self._client_head(self._stream_type(), None) + self._framed(text))
+        elif text:
+            self.out(self._framed(text))
+
+    def _end_of_stream(self) -> None:
+        """The provider's bytes are over; raises UpstreamError where they are not the whole."""
+        assert self._stream is not None
+        text = self._stream.end()
+        if self._stream.collector is not None:
+            self._send_whole(self._stream.collector.response())
+            return
+        if not self.started:
+            text = b"".join((*self._held, text))
+            self.out(self._client_head(self._stream_type(), None))
+        last = b"0\r\n\r\n" if self.facts.modern else b""
+        self.out(self._framed(text) + last)
+
+    def _end_of_whole(self) -> None:
+        """A whole answer; raises UpstreamError where it is none."""
+        self._take_whole(self._read_whole())
+
+    def _take_whole(self, body: Json) -> None:
+        response = self._there.read_response(body, self.place.id)
+        self.used, self.first_token = response.usage, self.attempt.answered
+        if response.error is not None:
+            raise Fallen(response.error)
+        if self._caller.request.stream:
+            writer = self._here.EventWriter(self._caller)
+            text = b"".join([writer.write(event) for event in events_of(response)])
+            self.out(self._client_head(self._stream_type(), len(text)) + text)
+        else:
+            self._send_whole(response)
+
+    def _read_whole(self) -> Json:
+        assert self._head is not None
+        raw = b"".join(self._held)
+        coding = self._head.content_encoding
+        if coding:
+            raw = inflate(raw, coding, WHOLE_AT_MOST)
+        try:
+            body = exact.loads(raw)  # integers of any size stay what they are
+        except ValueError:
+            raise UpstreamError("the provider sent an answer that is no JSON") from None
+        if not isinstance(body, dict):
+            raise UpstreamError("the provider sent an answer that is no JSON object")
+        self.total = len(raw)
+        return body
+
+    def _send_whole(self, response: Response) -> None:
+        text = self._here.write_response(response, self._caller)
+        self._send(text)
+
+    def _send(self, text: bytes) -> None:
+        if self.facts.inbound.steers and self.facts.inbound.asks(b"routeur-trace"):
+            self.call.status, self.call.ended = 200, time.perf_counter()
+            self._measure(whole=True)
+            text = with_block(text, self.call)
+        self.out(self._client_head(b"application/json", len(text)) + text)
+
+    def _pass_error_on(self) -> None:
+        """An error answer, in the client's dialect."""
+        head = self._head
+        assert head is not None
+        lines = head.passed.decode("latin-1").split("\r\n")
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines if line)
+        }
+        body = inflate(b"".join(self.pieces), head.content_encoding, HOLD)
+        fault = self._there.read_error(head.status, headers, body)
+        call = self.call
+        text = self._here.write_error(fault, call.request_id or call.id)
+        if fault.retry_after is not None and "retry-after" not in headers:
+            wait = max(1, round(fault.retry_after))
+            head.passed += b"Retry-After: %d\r\n" % wait
+        head.status = fault.status
+        self.out(self._client_head(b"application/json", len(text)) + text)
+
+    def _stream_type(self) -> bytes:
+        if not self._caller.sse:
+            return b"application/json"
+        return self._here.STREAM_TYPE.encode()
+
+    def _client_head(self, kind: bytes, length: int | None) -> bytes:
+        """The client's head, for a body of this type and length (None: a stream)."""
+        head = self._head
+        assert head is not None
+        status = head.status
+        passed = _ABOUT_BYTES.sub(b"", head.passed) + b"Content-Type: %b\r\n" % kind
+        if length is not None:
+            passed += b"Content-Length: %d\r\n" % length
+        elif self.facts.modern:
+            passed += b"Transfer-Encoding: chunked\r\n"
+        line = b"HTTP/1.1 %d %b" % (
+            status,
+            HTTPStatus(status).phrase.encode() if status in _STATUSES else b"Error",
+        )
+        if length is None:
+            length = CHUNKED if self.facts.modern else UNTIL_CLOSE
+        told = Head(status, line, passed, length)
+        told.content_type, told.request_id = kind, head.request_id
+        return self._begin(told)
+
+    def _framed(self, text: bytes) -> bytes:
+        if not text or not self.facts.modern:
+            return text
+        return b"%x\r\n%b\r\n" % (len(text), text)
+
+    def _as_block(self, frame: bytes, head: Head) -> bytes:
+        return self._framed(frame)
+
+    def _measure(self, *, whole: bool) -> None:
+        call, used = self.call, self.used
+        call.first_token = self.first_token
+        if call.status >= 400:
+            return
+        self._tell_losses()
+        call.estimated = used is None or not whole
+        if used is None or call.estimated:
+            used = used or Usage(input=self.facts.tokens())
+            seen = self.seen // CHARACTERS_PER_TOKEN - used.reasoning
+            used = replace(used, output=max(used.output, seen))
+        call.usage, call.cost_usd = used, cost(used, self.manner.price)
+
+    def _tell_losses(self) -> None:
+        lost = (*self._dropped, *self._answer_losses.dropped)
+        self.call.dropped = tuple(dict.fromkeys(lost))
+
+    def _cut(self, error: RouteurError) -> None:
+        """The client is told in its dialect, and sees no clean end either."""
+        if self._stream is not None:
+            fault = error.fault if isinstance(error, Fallen) else Fault(error.status, error.message)
+            self.out(self._framed(self._stream.write(Failed(fault))))
+        self.client.force_close()
+
+
+class Stream:
+    """The frames of one answer on their way through the neutral events.
+
+    A client that wants no stream gets what `collector` has at the end.
+    """
+
+    def __init__(self, passage: TranslatedPassage, there: Answers, here: Answers, caller: Caller):
+        self.may_go = False  # what has come is an answer
+        self.collector = None if caller.request.stream else Collector()
+        self._passage = passage
+        self._first_token = passage.manner.commit == FIRST_TOKEN
+        self._cutter = there.Frames()
+        self._reader = there.EventReader(passage.place.id)
+        self.write = here.EventWriter(caller).write
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client gets for this; raises UpstreamError for broken frames, Fallen."""
+        try:
+            frames = self._cutter.feed(data)
+        except ValueError:
+            raise UpstreamError("the provider sent broken frames") from None
+        return self._take([event for frame in frames for event in self._reader.read(frame)])
+
+    def end(self) -> bytes:
+        """The rest, down to the dialect's last frame; raises Fallen for an answer that was cut."""
+        rest = self._cutter.rest
+        events = (
+            self._reader.read(rest) if rest.strip() else []
+        )  # some leave out the last blank line
+        return self._take([*events, *self._reader.end()])
+
+    def _take(self, events: list[Event]) -> bytes:
+        passage = self._passage
+        texts = []
+        for event in events:
+            if isinstance(event, _TEXT):
+                passage.seen += len(event.text)
+                if not passage.first_token:
+                    passage.first_token = time.perf_counter()
+                self.may_go = True
+            elif isinstance(event, Failed):
+                raise Fallen(event.fault)
+            elif isinstance(event, UsageUpdate | Start):
+                passage.used = event.usage or passage.used
+                self.may_go = self.may_go or not self._first_token
+            elif isinstance(event, Stopped) or not (self._first_token or isinstance(event, Ping)):
+                self.may_go = True
+            if self.collector is not None:
+                self.collector.add(event)
+            else:
+                texts.append(self.write(event))
+        return b"".join(texts)
