@@ -20,6 +20,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 
 from routeur import admin, answers, keys, models, paths
 from routeur.attempts import Attempts, Routing
+from routeur.bans import Ban
 from routeur.bus import Bus
 from routeur.call import Call
 from routeur.config import Config, problems
@@ -78,7 +79,11 @@ class Router:
         self.metrics = Metrics(*_labels(config))
         ban, retries = config.ban, config.retries
         self.standings = Standings(
-            ban.after, ban.seconds, retries.statuses, tell=lambda news: self.peers.tell(news)
+            ban.after,
+            ban.seconds,
+            retries.statuses,
+            tell=lambda news: self.peers.tell(news),
+            on_ban=self._banned,
         )
         self.peers = Peers(
             config.providers, self.metrics, self.rates, self.standings, self.traces, self._count
@@ -401,6 +406,16 @@ class Router:
                 self.log.finished(call)
         except Exception as error:
             self._bug(error)
+
+    def _banned(self, ban: Ban) -> None:
+        self.log.event(
+            "warning",
+            "ban",
+            f"{ban.credential} is not asked for {ban.model}: {ban.reason}",
+            credential=ban.credential,
+            model=ban.model,
+            until=ban.as_dict()["until"],
+        )
 
     def _bug(self, error: BaseException) -> None:
         """Something of ours broke: where, without any value that a client or a provider sent."""

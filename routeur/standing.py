@@ -31,7 +31,7 @@ class Standings:
     After `after` failures of one status without a success in between, a credential is banned for a
     model for `seconds`; then one request at a time probes it. `clock` is monotonic, `wall` Unix
     time. `tell` gets every change that other workers have to know, for their `apply`, as something
-    that JSON can carry.
+    that JSON can carry; `on_ban` gets the bans that failures here have led to.
     """
 
     def __init__(
@@ -44,7 +44,9 @@ class Standings:
         wall: Callable[[], float] = time.time,
         tell: Callable[[News], None] | None = None,
         limits: Limits | None = None,
+        on_ban: Callable[[Ban], None] | None = None,
     ) -> None:
+        self._on_ban = on_ban
         self.limits = limits or Limits()
         self._clock = clock
         self._wall = wall
@@ -122,8 +124,10 @@ class Standings:
         if status not in self._counted and not at_once:
             self.left(standing)
         else:
-            at = self._wall()
+            at, before = self._wall(), standing.ban
             self._fail(standing, status, at_once, at, now)
+            if self._on_ban is not None and standing.ban is not None and standing.ban is not before:
+                self._on_ban(standing.ban)
             self._say("failed", standing, status=status, at_once=at_once, at=at)
         return standing.banned(now) is not None
 

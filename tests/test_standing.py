@@ -575,3 +575,12 @@ def test_bans_of_invented_names_do_not_grow_memory(time):
 
     assert len(made.bans()) == len(made._groups) <= REMEMBERED
     assert why(made.group("p", f"invented-{REMEMBERED}"), time) != []
+
+
+def test_bans_are_told_of_once(time):
+    """For the log: those that failures here have led to, each once."""
+    told: list[Ban] = []
+    made = standings(credential("p"), time=time, on_ban=told.append)
+    standing = made.group("p", "m").members[0]
+    failing(made, standing, 500, 500, 500, 500, time=time)
+    assert [(ban.credential, ban.model, ban.error_code) for ban in told] == [("p", "m", 500)]
