@@ -66,28 +66,29 @@ The modules, in reading order: first the path of a request, then what stands bes
 
     dialects/                the wire formats; knows nothing of the rest
         base.py              what a dialect must be able to do
-        openai_chat.py  openai_responses.py  anthropic.py  gemini.py
-                             their paths, and what one look at a body or an answer tells
-        echo.py  vectors.py  the built-in answerer, in all of them
+        openai_chat/  openai_responses/  anthropic/  gemini/  bedrock/
+                             each API: its paths, and what one look at a body or an answer tells;
+                             in `requests` and `answers` how it is translated, stream by `reader`
+                             and `writer`; the other parts are named after what they read and write
+        translate.py         which dialects can be translated, by which functions
+        neutral/             a request and an answer in nobody's format
+            events.py  collect.py
+                             a streamed answer in nobody's format; from there to the whole and back
+            aim.py           what a translation is for, and what it loses
+            turns.py  media.py  effort.py  ids.py
+                             what several of them need: conversations, files, thinking, ids
+        claude.py            what Anthropic's models take, wherever they run
+        embeddings.py        embeddings, translated between OpenAI and Gemini
         sse.py  array.py  eventstream.py
                              bytes to frames: server-sent events, a JSON array, Amazon's
-        usage_tail.py        usage of an answer of which only both ends were kept
         opening.py           whether an answer with a good status has failed all the same
         refusals.py          what a provider's error says about another attempt
+        usage_tail.py        usage of an answer of which only both ends were kept
         inflate.py           content codings, within bounds
         clouds.py            hosts and paths at the clouds
-        translate.py         which dialects can be translated, by which functions
-        neutral.py  events.py  collect.py
-                             requests, answers and streams in nobody's format; both ways between
-        aim.py  claude.py    what a translation is for, and what models take
-        openai_chat_*.py  openai_responses_*.py  openai_errors.py
-        anthropic_*.py  gemini_*.py  bedrock_*.py
-                             each dialect from and to that, a file for each of its parts
-        embeddings.py        the same for embeddings, between OpenAI and Gemini
-        turns.py  media.py  effort.py  ids.py
-                             what several of them need: conversations, files, thinking, ids
-        loose.py  expect.py  jsons.py  exact.py
-                             reading JSON: of providers, of clients, of any kind, to the last digit
+        echo.py  vectors.py  the built-in answerer, in all of them
+        loose.py  expect.py  exact.py
+                             reading JSON: of providers, of clients, of any kind to the last digit
 
 Imports go one way, from the outside in; tests/test_layers.py has the order.
 """

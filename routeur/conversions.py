@@ -7,10 +7,12 @@ from aiohttp import web
 from routeur import answers
 from routeur.addressing import ANTHROPIC, COUNT_TOKENS
 from routeur.call import Call
-from routeur.dialects import anthropic_requests, embeddings, gemini_count
-from routeur.dialects.aim import Aim, Losses, TranslationError
+from routeur.dialects import embeddings
+from routeur.dialects.anthropic import requests as anthropic_requests
 from routeur.dialects.base import Json, Usage
+from routeur.dialects.gemini import count as gemini_count
 from routeur.dialects.neutral import Request
+from routeur.dialects.neutral.aim import Aim, Losses, TranslationError
 from routeur.errors import ClientError, UpstreamError
 from routeur.facts import Facts
 from routeur.translated import TranslatedPassage

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Literal
@@ -16,10 +17,12 @@ from routeur.addressing import ANTHROPIC, body_for, on_vertex
 from routeur.answers import with_block
 from routeur.attempts import Place
 from routeur.dialects import exact
-from routeur.dialects.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
 from routeur.dialects.base import Json, Usage
-from routeur.dialects.collect import Collector, events_of
-from routeur.dialects.events import (
+from routeur.dialects.inflate import inflate
+from routeur.dialects.neutral import Fault, Request, Response
+from routeur.dialects.neutral.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
+from routeur.dialects.neutral.collect import Collector, events_of
+from routeur.dialects.neutral.events import (
     ArgumentsDelta,
     Event,
     Failed,
@@ -32,19 +35,19 @@ from routeur.dialects.events import (
     TextDelta,
     UsageUpdate,
 )
-from routeur.dialects.inflate import inflate
-from routeur.dialects.neutral import Fault, Request, Response
 from routeur.dialects.refusals import Refusal
 from routeur.dialects.translate import TRANSLATORS, Answers
 from routeur.errors import ClientError, RouteurError, UpstreamError
 from routeur.facts import CHARACTERS_PER_TOKEN, Facts
 from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
 from routeur.passage import Passage, target_of
-from routeur.reply import FIRST_TOKEN, HOLD, LATE, OUR_CREDENTIAL, Judged
+from routeur.reply import FIRST_TOKEN, HEADERS, HOLD, LATE, OUR_CREDENTIAL, Judged
 from routeur.usage import cost
 
 ANTHROPIC_VERSION = b"2023-06-01"  # what a client of another dialect does not say
+OVERLOADED = 529  # Anthropic's own status
 WHOLE_AT_MOST = 64 * 1024 * 1024  # bytes of an unstreamed answer
+TOO_LARGE = "the provider's answer is too large to be translated"
 # Of the client's headers, what is said in its dialect; the answer has to be read, so is not coded.
 NOT_ON = frozenset(
     b"accept accept-encoding anthropic-version anthropic-beta openai-beta content-type".split()
@@ -65,8 +68,8 @@ _TEXT = (TextDelta, ReasoningDelta, SummaryDelta, ArgumentsDelta, RefusalDelta)
 def neutral(facts: Facts) -> Request:
     """The client's request in nobody's format; raises Invalid."""
     assert facts.format is not None
-    # Read once more: integers of any size stay what they are.
-    body = exact.loads(facts.raw)
+    # Read once more where there are integers that only so stay what they are.
+    body = facts.doc if exact.is_plain(facts.raw) else exact.loads(facts.raw)
     reader = TRANSLATORS[facts.format].requests
     return reader.read_request(body, model=facts.model or "", stream=facts.stream)
 
@@ -181,9 +184,12 @@ class TranslatedPassage(Passage):
                 self._at_end = self._pass_error_on
         elif head.content_type.startswith(self._there.STREAM_TYPE.partition(";")[0].encode()):
             self._stream = Stream(self, self._there, self._here, self._caller)
-            self.write, self._at_end = self._translate, self._end_of_stream
+            self.write = self._safely(self._translate)
+            self._at_end = self._safely(self._end_of_stream)
+            if self.manner.commit == HEADERS and self._stream.collector is None:
+                self.out(self._client_head(self._stream_type(), None))
         else:
-            self.write, self._at_end = self._keep, self._end_of_whole
+            self.write, self._at_end = self._keep, self._safely(self._end_of_whole)
         return b""
 
     def gather(self) -> None:
@@ -201,6 +207,20 @@ class TranslatedPassage(Passage):
 
     # ---- inside
 
+    def _safely(self, do: Callable[..., None]) -> Callable[..., None]:
+        """A mistake of ours must not let the client wait: it is a failed attempt, too."""
+
+        def done(*data: bytes) -> None:
+            try:
+                do(*data)
+            except RouteurError:
+                raise
+            except Exception as bug:
+                self.client.server.malformed(500, bug)
+                raise UpstreamError("the provider's answer could not be translated") from bug
+
+        return done
+
     def _go(self) -> None:
         """An error that is about the request, after all."""
         self._pass_error_on()
@@ -208,12 +228,16 @@ class TranslatedPassage(Passage):
     def _keep(self, data: bytes) -> None:
         self._held.append(data)
         if sum(map(len, self._held)) > WHOLE_AT_MOST:
-            raise UpstreamError("the provider's answer is too large to be translated")
+            raise UpstreamError(TOO_LARGE)
 
     def _translate(self, data: bytes) -> None:
         assert self._stream is not None
         self.gather()
         text = self._stream.feed(data)
+        if self._stream.collector is not None:
+            if self.total > WHOLE_AT_MOST:
+                raise UpstreamError(TOO_LARGE)
+            return
         if not self.started:
             self._held.append(text)
             late = time.perf_counter() - self.attempt.answered > LATE
@@ -221,9 +245,9 @@ class TranslatedPassage(Passage):
                 return
             text = b"".join(self._held)
             self._held = []
-            self.out(self._client_head(self._stream_type(), None) + self._framed(text))
+            self.out(self._client_head(self._stream_type(), None) + self.framed(text))
         elif text:
-            self.out(self._framed(text))
+            self.out(self.framed(text))
 
     def _end_of_stream(self) -> None:
         """The provider's bytes are over; raises UpstreamError where they are not the whole."""
@@ -236,7 +260,7 @@ class TranslatedPassage(Passage):
             text = b"".join((*self._held, text))
             self.out(self._client_head(self._stream_type(), None))
         last = b"0\r\n\r\n" if self.facts.modern else b""
-        self.out(self._framed(text) + last)
+        self.out(self.framed(text) + last)
 
     def _end_of_whole(self) -> None:
         """A whole answer; raises UpstreamError where it is none."""
@@ -291,6 +315,8 @@ class TranslatedPassage(Passage):
         }
         body = inflate(b"".join(self.pieces), head.content_encoding, HOLD)
         fault = self._there.read_error(head.status, headers, body)
+        if fault.status == OVERLOADED and self.facts.format != ANTHROPIC:
+            fault = replace(fault, status=503)
         call = self.call
         text = self._here.write_error(fault, call.request_id or call.id)
         if fault.retry_after is not None and "retry-after" not in headers:
@@ -324,13 +350,13 @@ class TranslatedPassage(Passage):
         told.content_type, told.request_id = kind, head.request_id
         return self._begin(told)
 
-    def _framed(self, text: bytes) -> bytes:
+    def framed(self, text: bytes) -> bytes:
         if not text or not self.facts.modern:
             return text
         return b"%x\r\n%b\r\n" % (len(text), text)
 
     def _as_block(self, frame: bytes, head: Head) -> bytes:
-        return self._framed(frame)
+        return self.framed(frame)
 
     def _measure(self, *, whole: bool) -> None:
         call, used = self.call, self.used
@@ -353,7 +379,7 @@ class TranslatedPassage(Passage):
         """The client is told in its dialect, and sees no clean end either."""
         if self._stream is not None:
             fault = error.fault if isinstance(error, Fallen) else Fault(error.status, error.message)
-            self.out(self._framed(self._stream.write(Failed(fault))))
+            self.out(self.framed(self._stream.write(Failed(fault))))
         self.client.force_close()
 
 
@@ -390,7 +416,7 @@ class Stream:
 
     def _take(self, events: list[Event]) -> bytes:
         passage = self._passage
-        texts = []
+        texts: list[bytes] = []
         for event in events:
             if isinstance(event, _TEXT):
                 passage.seen += len(event.text)
@@ -398,6 +424,8 @@ class Stream:
                     passage.first_token = time.perf_counter()
                 self.may_go = True
             elif isinstance(event, Failed):
+                if passage.started:  # what came before it is the client's
+                    passage.out(passage.framed(b"".join(texts)))
                 raise Fallen(event.fault)
             elif isinstance(event, UsageUpdate | Start):
                 passage.used = event.usage or passage.used

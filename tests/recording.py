@@ -169,9 +169,12 @@ def _type(payload: bytes) -> bytes:
     return kind.encode()
 
 
-def aws_frame(event: str, payload: object) -> bytes:
-    """One message of an AWS event stream: lengths, headers, JSON, and both checksums."""
-    names = {":event-type": event, ":content-type": JSON, ":message-type": "event"}
+def aws_frame(event: str, payload: object, kind: str = "event") -> bytes:
+    """One message of an AWS event stream: lengths, headers, JSON, and both checksums.
+
+    `kind` may be `exception`: then `event` is the exception's name.
+    """
+    names = {f":{kind}-type": event, ":content-type": JSON, ":message-type": kind}
     headers = b"".join(
         struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value
         for name, value in ((name, value.encode()) for name, value in names.items())

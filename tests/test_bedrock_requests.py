@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
-from routeur.dialects.bedrock_answers import read_response, write_response
-from routeur.dialects.bedrock_requests import address, read_request, write_request
+from routeur.dialects.bedrock.answers import read_response, write_response
+from routeur.dialects.bedrock.requests import address, read_request, write_request
+from routeur.dialects.neutral.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
 from tests.recording import Recording
 from tests.shapes import problems
 from tests.translations import caller, dialect_of, model_of, requests

@@ -5,10 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from routeur.dialects.aim import Untranslatable
-from routeur.dialects.collect import collect, events_of
-from routeur.dialects.events import Done, Failed
 from routeur.dialects.neutral import Fault
+from routeur.dialects.neutral.aim import Untranslatable
+from routeur.dialects.neutral.collect import collect, events_of
+from routeur.dialects.neutral.events import Done, Failed
 from routeur.dialects.translate import TRANSLATORS
 from tests.recording import Recording
 from tests.translations import (

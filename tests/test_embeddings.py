@@ -8,7 +8,6 @@ import orjson
 import pytest
 from openai.types import CreateEmbeddingResponse
 
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable
 from routeur.dialects.embeddings import (
     GEMINI,
     OPENAI,
@@ -20,6 +19,7 @@ from routeur.dialects.embeddings import (
     write_request,
     write_response,
 )
+from routeur.dialects.neutral.aim import Aim, Invalid, Losses, Untranslatable
 from tests.recording import recording
 from tests.schemas import breaks
 

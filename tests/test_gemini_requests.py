@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +10,18 @@ import orjson
 import pytest
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
-from routeur.dialects.gemini_count import (
+from routeur.dialects.gemini.count import (
     count_address,
     read_count,
     read_count_request,
     write_count,
     write_count_request,
 )
-from routeur.dialects.gemini_requests import address, read_request, write_request
-from routeur.dialects.gemini_schemas import adapted, is_empty, to_json_schema
-from routeur.dialects.gemini_signatures import SKIP, carry, thought
-from routeur.dialects.ids import made_id
+from routeur.dialects.gemini.requests import address, read_request, write_request
+from routeur.dialects.gemini.schemas import adapted, is_empty, to_json_schema
+from routeur.dialects.gemini.signatures import SKIP, carry, thought
+from routeur.dialects.neutral.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
+from routeur.dialects.neutral.ids import made_id
 from tests.recording import Recording
 from tests.schemas import breaks
 from tests.translations import aim_at, requests
@@ -808,7 +809,7 @@ def test_half_a_character_does_not_fail_the_call() -> None:
     body = write_request(
         asked(n.Message("user", (n.Text("a\ud83d"),))), aim_at("gemini", FLASH), Losses()
     )
-    assert orjson.loads(body)["contents"][0]["parts"][0]["text"].startswith("a")
+    assert json.loads(body)["contents"][0]["parts"][0]["text"] == "a\ud83d"
 
 
 @pytest.mark.parametrize(
@@ -843,3 +844,13 @@ def test_counting_tokens() -> None:
     assert count_address(FLASH) == "/v1beta/models/gemini-2.5-flash:countTokens"
     assert read_count(orjson.loads(write_count(7))) == 7
     assert read_count({}) is None
+
+
+def test_url_safe_base64_becomes_what_others_read() -> None:
+    """Google's own clients write it."""
+    parts = [
+        {"inlineData": {"mimeType": kind, "data": "-_-_aGk"}}
+        for kind in ("image/png", "application/pdf", "audio/wav")
+    ]
+    (message,) = read(contents=[{"parts": parts}]).messages
+    assert {getattr(each, "data", "") for each in message.blocks} == {"+/+/aGk="}

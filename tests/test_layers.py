@@ -30,6 +30,7 @@ ORDER = """
 """.split()
 
 HOME = Path(routeur.__file__).parent
+DIALECTS = HOME / "dialects"
 FILES = sorted(HOME.rglob("*.py"))
 
 
@@ -85,6 +86,36 @@ def test_dialects_know_nothing_of_the_rest() -> None:
     for path in FILES:
         if module(path) == "dialects":
             assert imports(ast.parse(path.read_text())) <= {"dialects"}, path
+
+
+def inner(path: Path) -> set[str]:
+    """Which modules of dialects/ a file imports: `anthropic.blocks`, `sse`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("routeur.dialects"):
+            home = str(node.module).removeprefix("routeur.dialects").lstrip(".")
+            for name in (alias.name for alias in node.names):
+                part = f"{home}.{name}".lstrip(".")
+                is_module = any((DIALECTS / part.replace(".", "/")).parent.glob(f"{name}.py"))
+                is_package = (DIALECTS / part.replace(".", "/")).is_dir()
+                found.add(part if is_module or is_package else home)
+    return found
+
+
+def test_each_dialect_knows_only_itself() -> None:
+    """The light part of Chat Completions serves Responses, too, and its errors are the same."""
+    packages = {path.parent.name for path in DIALECTS.glob("*/requests.py")}
+    shared = {"openai_chat", "openai_chat.errors"}
+    for path in DIALECTS.glob("*/*.py"):
+        others = {name for name in inner(path) if name.split(".")[0] in packages}
+        others = {name for name in others if name.split(".")[0] != path.parent.name}
+        assert others <= (shared if path.parent.name == "openai_responses" else set()), path
+
+
+def test_what_every_start_reads_is_light() -> None:
+    """Paths and facts need no translator."""
+    for path in (DIALECTS / "__init__.py", *DIALECTS.glob("*/__init__.py")):
+        assert not any("." in name for name in inner(path)), path
 
 
 def test_only_the_outermost_know_the_configuration() -> None:

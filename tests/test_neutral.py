@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Losses, Untranslatable, vendor_of
 from routeur.dialects.base import Usage
-from routeur.dialects.collect import OneAtATime, collect, events_of
-from routeur.dialects.effort import budget_of, effort_of
-from routeur.dialects.events import (
+from routeur.dialects.neutral.aim import Aim, Losses, Untranslatable, vendor_of
+from routeur.dialects.neutral.collect import OneAtATime, collect, events_of
+from routeur.dialects.neutral.effort import budget_of, effort_of
+from routeur.dialects.neutral.events import (
     ArgumentsDelta,
     BlockStart,
     BlockStop,
@@ -26,9 +28,16 @@ from routeur.dialects.events import (
     TextDelta,
     UsageUpdate,
 )
-from routeur.dialects.ids import fit_id, is_made, made_id, own_id
-from routeur.dialects.media import arguments_json, arguments_text, audio_format, base64_of, url_of
-from routeur.dialects.turns import alternate, call_names, inline_system, split_system
+from routeur.dialects.neutral.ids import fit_id, is_made, made_id, own_id
+from routeur.dialects.neutral.media import (
+    arguments_json,
+    arguments_text,
+    audio_format,
+    base64_of,
+    url_of,
+)
+from routeur.dialects.neutral.turns import alternate, call_names, inline_system, split_system
+from routeur.dialects.translate import TRANSLATORS
 from tests.translations import check_order
 
 RICH = n.Response(
@@ -266,3 +275,26 @@ def test_turns() -> None:
         n.Message("user", (result, n.Text("and"), n.Text("<system>\nlater\n</system>"))),
     ]
     assert call_names(messages) == {"c": "f"}
+
+
+# ── what other dialects say in place of a block
+
+
+def test_a_stand_in_for_a_block() -> None:
+    losses = Losses()
+    assert losses.stand_in(n.Opaque("anthropic", {"type": "compaction"}, "so far")) == "so far"
+    assert losses.stand_in(n.Opaque("gemini", {"executableCode": {}})) == ""
+    assert losses.stand_in(n.Opaque("gemini", {})) == ""
+    assert losses.dropped == ("executableCode", "block")
+
+
+@pytest.mark.parametrize("target", TRANSLATORS)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_a_history_that_cannot_be_read_is_refused(target: str, role: Any) -> None:
+    """A compaction holds all that was said before."""
+    item = {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}
+    dialect = "anthropic" if target == "openai_responses" else "openai_responses"
+    before = n.Message(role, (n.Opaque(dialect, item),))
+    request = n.Request(dialect, "m", (before, n.Message("user", (n.Text("Go on"),))))
+    with pytest.raises(Untranslatable, match="compaction"):
+        TRANSLATORS[target].requests.write_request(request, Aim(target, "m"), Losses())

@@ -14,10 +14,10 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Caller, Invalid, Losses, Untranslatable
 from routeur.dialects.base import Usage
-from routeur.dialects.collect import collect, events_of
-from routeur.dialects.events import (
+from routeur.dialects.neutral.aim import Aim, Caller, Invalid, Losses, Untranslatable
+from routeur.dialects.neutral.collect import collect, events_of
+from routeur.dialects.neutral.events import (
     ArgumentsDelta,
     BlockStart,
     BlockStop,
@@ -35,14 +35,14 @@ from routeur.dialects.events import (
     TextDelta,
     UsageUpdate,
 )
-from routeur.dialects.openai_chat_answers import (
+from routeur.dialects.openai_chat.answers import (
     EventWriter,
     read_error,
     read_response,
     write_error,
     write_response,
 )
-from routeur.dialects.openai_chat_requests import read_request, write_request
+from routeur.dialects.openai_chat.requests import read_request, write_request
 from tests.recording import Recording, recording
 from tests.translations import (
     NOW,

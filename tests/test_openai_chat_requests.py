@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
-from routeur.dialects.openai_chat_requests import address, read_request, write_request
+from routeur.dialects.neutral.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
+from routeur.dialects.openai_chat.requests import address, read_request, write_request
 from tests.recording import Recording
 from tests.schemas import OPENAI, breaks
 from tests.translations import read_request as read_recorded

@@ -18,10 +18,10 @@ from pydantic import TypeAdapter
 
 from routeur.dialects import neutral as n
 from routeur.dialects import sse
-from routeur.dialects.aim import Caller, Losses
 from routeur.dialects.base import Usage
-from routeur.dialects.collect import collect, events_of
-from routeur.dialects.events import (
+from routeur.dialects.neutral.aim import Caller, Losses
+from routeur.dialects.neutral.collect import collect, events_of
+from routeur.dialects.neutral.events import (
     ArgumentsDelta,
     AudioDelta,
     BlockStart,
@@ -42,7 +42,7 @@ from routeur.dialects.events import (
     TextDelta,
     UsageUpdate,
 )
-from routeur.dialects.openai_responses_answers import (
+from routeur.dialects.openai_responses.answers import (
     EventReader,
     EventWriter,
     read_error,
@@ -50,7 +50,7 @@ from routeur.dialects.openai_responses_answers import (
     write_error,
     write_response,
 )
-from routeur.dialects.openai_responses_requests import read_request, write_request
+from routeur.dialects.openai_responses.requests import read_request, write_request
 from routeur.dialects.translate import TRANSLATORS
 from tests.recording import Recording, recording
 from tests.schemas import breaks

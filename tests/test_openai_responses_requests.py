@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routeur.dialects import neutral as n
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
-from routeur.dialects.openai_responses_requests import address, read_request, write_request
+from routeur.dialects.neutral.aim import Aim, Invalid, Losses, Untranslatable, vendor_of
+from routeur.dialects.openai_responses.requests import address, read_request, write_request
 from tests.recording import Recording
 from tests.schemas import OPENAI, breaks
 from tests.translations import aim_at, dialect_of, requests

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import orjson
 
-from routeur.dialects.aim import Aim, Caller, Losses, vendor_of
-from routeur.dialects.events import (
+from routeur.dialects.neutral import Message, Request, Response, Text
+from routeur.dialects.neutral.aim import Aim, Caller, Losses, vendor_of
+from routeur.dialects.neutral.events import (
     BlockStart,
     BlockStop,
     Done,
@@ -25,7 +26,6 @@ from routeur.dialects.events import (
     Stopped,
     UsageUpdate,
 )
-from routeur.dialects.neutral import Message, Request, Response, Text
 from routeur.dialects.translate import TRANSLATORS
 from tests.fake import split
 from tests.recording import AWS, FORMATS, Recording, everything

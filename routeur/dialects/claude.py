@@ -11,16 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from routeur.dialects.aim import Losses
 from routeur.dialects.base import Json
-from routeur.dialects.effort import budget_of, effort_of
-from routeur.dialects.loose import items, members
+from routeur.dialects.loose import items, members, string
 from routeur.dialects.neutral import Request, Thinking
+from routeur.dialects.neutral.aim import Losses
+from routeur.dialects.neutral.effort import budget_of, effort_of
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 _NAME = re.compile(
-    r"claude-(?:(opus|sonnet|haiku|fable|mythos)-)?v?(\d+)(?:[-.](\d{1,2})(?!\d))?"
+    r"claude-(?:(opus|sonnet|haiku|fable|mythos|instant)-)?v?(\d+)(?:[-.](\d{1,2})(?!\d))?"
     r"(?:-(opus|sonnet|haiku))?"
 )
 _ALWAYS_THINK = ("fable", "mythos")
@@ -66,7 +66,7 @@ def claude(model: str) -> Claude:
     elif newest and family == "sonnet":
         off = "between_tools"
     return Claude(
-        budget=version < (4, 7),
+        budget=version == (0, 0) or (3, 7) <= version < (4, 7),
         adaptive=version >= (4, 6),
         off=off,
         efforts=_efforts(version),
@@ -77,6 +77,20 @@ def claude(model: str) -> Claude:
         system=version >= (4, 8) and (family, version) != ("sonnet", (5, 0)),
         strict=version >= (4, 1) or version == (0, 0),
     )
+
+
+def read_cache(raw: Json) -> str | None:
+    """The time to live that a block, a tool or a request is marked with, as `Text.cache` has it."""
+    mark = raw.get("cache_control")
+    return string(mark.get("ttl")) if isinstance(mark, dict) else None
+
+
+def write_cache(cache: str | None) -> Json:
+    """The member that marks a block, a tool or a request. OpenRouter and others take it, too."""
+    if cache is None:
+        return {}
+    mark = {"type": "ephemeral", "ttl": cache} if cache else {"type": "ephemeral"}
+    return {"cache_control": mark}
 
 
 def _parsed(model: str) -> tuple[str, tuple[int, int]]:
@@ -101,9 +115,13 @@ def thinking(request: Request, model: str, max_tokens: int, losses: Losses) -> t
     if wanted is None:
         return {}, ""
     knows = claude(model)
+    asks = bool(wanted.mode or wanted.effort or wanted.budget)
+    if not (knows.budget or knows.adaptive):  # up to 3.5: they do not think, and refuse the member
+        losses.drop_all({"thinking": asks and wanted.mode != "off"})
+        return {}, ""
     if wanted.mode == "off":
         return _off(knows, losses)
-    if not (wanted.mode or wanted.effort or wanted.budget):
+    if not asks:
         return {}, ""
     if _forces(request):
         losses.drop("thinking")  # the API takes only one of the two

@@ -20,6 +20,7 @@ _DEPLOYED = frozenset(
 
 
 def bedrock_url(region: str) -> str:
+    """Where a region's Bedrock answers."""
     return f"https://bedrock-runtime.{region}.amazonaws.com"
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from routeur.dialects import anthropic, gemini, openai_chat
+from routeur.dialects import FAMILIES, gemini
 from routeur.dialects.base import Json
 from routeur.dialects.loose import either, items, members, string
-from routeur.dialects.vectors import DIMENSIONS, is_size, pack, vector, wrong_size
+from routeur.dialects.vectors import DIMENSIONS, is_size, openai_body, vector, wrong_size
 
 NOTHING = "The last user message has no text."
 
@@ -27,12 +27,6 @@ SSE = ("Content-Type", "text/event-stream; charset=utf-8")
 _WORD = re.compile(r"\s*\S+(?:\s+\Z)?")
 # Where text stands in a message, in any dialect.
 _TEXT = ("text", "content", "parts", "output", "thinking")
-
-_ERRORS = {
-    "openai": openai_chat.write_error,
-    "anthropic": anthropic.write_error,
-    "gemini": gemini.write_error,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +50,9 @@ def answer(family: str, path: str, body: Json, stream: bool) -> Answer:
 
 
 def _refuse(family: str, status: int, message: str) -> Answer:
-    kind, code = (
-        ("not_found_error", "not_found")
-        if status == 404
-        else ("invalid_request_error", "invalid_request")
-    )
-    error = _ERRORS[family](status, message, type=kind, code=code, param=None, request_id="")
+    code = "not_found" if status == 404 else "invalid_request"
+    write = FAMILIES[family].write_error
+    error = write(status, message, type=f"{code}_error", code=code, param=None, request_id="")
     return Answer(status, [JSON], [error])
 
 
@@ -439,13 +430,8 @@ def _embeddings(body: Json, _: bool) -> Answer:
     texts = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in inputs]
     vectors = [vector(text, size) for text in texts]
     packed = body.get("encoding_format") == "base64"
-    data = [
-        {"object": "embedding", "index": n, "embedding": pack(each) if packed else each}
-        for n, each in enumerate(vectors)
-    ]
     count = sum(len(text.split()) for text in texts)
-    usage = {"prompt_tokens": count, "total_tokens": count}
-    return _whole({"object": "list", "data": data, "model": body.get("model"), "usage": usage})
+    return _whole(openai_body(vectors, string(body.get("model")), count, packed=packed))
 
 
 _REPLIES: dict[tuple[str, str], Callable[[Json, bool], Answer]] = {

@@ -6,7 +6,6 @@ AI knows `batchEmbedContents` for Gemini's models only, `predict` for all others
 
 from __future__ import annotations
 
-import math
 import struct
 from base64 import b64decode
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from urllib.parse import quote
 
 import orjson
 
-from routeur.dialects.aim import Aim, Invalid, Losses, Untranslatable
+from routeur.dialects import expect
 from routeur.dialects.base import Json
-from routeur.dialects.gemini_wire import a_list, a_string, an_integer, an_object, camel
+from routeur.dialects.gemini.wire import a_list, a_string, an_integer, an_object, camel
 from routeur.dialects.loose import is_count, items, members, tokens
-from routeur.dialects.vectors import pack
+from routeur.dialects.neutral.aim import Aim, Losses, Untranslatable
+from routeur.dialects.vectors import openai_body, unit
 
 OPENAI = "openai_chat"  # the format of /v1/embeddings
 GEMINI = "gemini"
@@ -104,16 +104,16 @@ def _read_openai(body: Json, model: str) -> EmbedRequest:
     asked = body.get("input")
     texts: list[Any] = asked if isinstance(asked, list) else [asked]
     if not texts:
-        raise Invalid("input", "`input` must be a text, or a list of texts")
+        raise expect.wrong("input", "a text, or a list of texts")
     for number, each in enumerate(texts):
         field = f"input[{number}]" if isinstance(asked, list) else "input"
         if isinstance(each, int | list):
             raise Untranslatable("input", "`input` must be texts: other APIs take no tokens")
         if not isinstance(each, str):
-            raise Invalid(field, f"`{field}` must be a text")
+            raise expect.wrong(field, "a text")
     encoding = a_string(body.get("encoding_format"), "encoding_format")
     if encoding not in ("", "float", "base64"):
-        raise Invalid("encoding_format", "`encoding_format` must be float or base64")
+        raise expect.wrong("encoding_format", "float or base64")
     return EmbedRequest(
         OPENAI,
         model,
@@ -156,25 +156,12 @@ def _unpacked(value: object) -> list[float]:
 def _as_openai(found: Embeddings, request: EmbedRequest) -> Json:
     vectors = found.vectors
     if request.dimensions is not None:
-        vectors = tuple(map(_unit, vectors))
+        # OpenAI's have the length 1; Gemini's have not, once they are shortened
+        vectors = tuple(map(unit, vectors))
     count = found.tokens
     if count is None:
         count = sum(-(-len(text) // _CHARACTERS) for text in request.texts)
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": n, "embedding": pack(each) if request.packed else each}
-            for n, each in enumerate(vectors)
-        ],
-        "model": found.model or request.model,
-        "usage": {"prompt_tokens": count, "total_tokens": count},
-    }
-
-
-def _unit(vector: list[float]) -> list[float]:
-    """OpenAI's vectors have the length 1; Gemini's have not, once they are shortened."""
-    length = math.hypot(*vector)
-    return [each / length for each in vector] if length else vector
+    return openai_body(vectors, found.model or request.model, count, packed=request.packed)
 
 
 # ── Gemini
@@ -185,7 +172,7 @@ def _read_gemini(body: Json, model: str) -> EmbedRequest:
     batch = "requests" in body
     each = a_list(body.get("requests"), "requests") if batch else [body]
     if not each:
-        raise Invalid("requests", "`requests` must be a list of embedContent requests")
+        raise expect.wrong("requests", "a list of embedContent requests")
     found = [
         _read_one(an_object(one, f"requests[{n}]"), f"requests[{n}]." if batch else "")
         for n, one in enumerate(each)
@@ -194,7 +181,7 @@ def _read_gemini(body: Json, model: str) -> EmbedRequest:
     for number, (_, options) in enumerate(found):
         if options != first:
             field = f"requests[{number}]"
-            raise Invalid(field, f"`{field}` must have the same options as the first one")
+            raise expect.wrong(field, "the same options as in the first one")
     return EmbedRequest(
         GEMINI,
         model,
@@ -215,10 +202,10 @@ def _read_one(request: Json, path: str) -> tuple[str, Json]:
         field = f"{path}content.parts[{number}]"
         part = an_object(each, field)
         if part.keys() != {"text"}:
-            raise Invalid(field, f"`{field}` must be a text: nothing else can be embedded here")
+            raise expect.wrong(field, "a text: nothing else can be embedded here")
         texts.append(a_string(part["text"], field))
     if not texts:
-        raise Invalid(f"{path}content", f"`{path}content` must have a part with a text")
+        raise expect.wrong(f"{path}content", "a part with a text")
     inner = an_object(request.get("embedContentConfig"), f"{path}embedContentConfig")
     outer = {name: each for name, each in request.items() if name not in _NO_OPTIONS}
     return "\n".join(texts), {**outer, **inner}

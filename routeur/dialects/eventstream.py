@@ -112,6 +112,41 @@ class Messages:
         return found
 
 
+class Frames:
+    """Cuts a stream into the bytes of its messages, whatever its chunks.
+
+    Bytes that are no message come out as they are: who reads them says that they are damaged.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """What has come of a message that is not whole."""
+        return bytes(self._buffer)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The messages that this chunk completes."""
+        buffer = self._buffer
+        buffer += chunk
+        frames: list[bytes] = []
+        start = 0
+        while len(buffer) - start >= _PRELUDE.size:
+            try:
+                size, _ = _prelude(buffer, start)
+            except EventStreamError:
+                size = len(buffer) - start
+            if len(buffer) - start < size:
+                break
+            frames.append(bytes(buffer[start : start + size]))
+            start += size
+        del buffer[:start]
+        return frames
+
+
 def _prelude(buffer: bytearray, start: int) -> tuple[int, int]:
     """The sizes of a message and of its headers, checked before the rest is waited for."""
     size, length, crc = _PRELUDE.unpack_from(buffer, start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import orjson
@@ -36,6 +36,11 @@ def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def integer(value: Any) -> int | None:
+    """The value if it is a whole number, else None."""
+    return value if type(value) is int else None
+
+
 def tokens(value: Any) -> int:
     """The value if it is a sane number of tokens, else 0."""
     return int(value) if type(value) in _NUMBERS and 0 <= value <= HIGHEST else 0
@@ -62,6 +67,11 @@ def either(value: Json, *names: str) -> Any:
         if found is not None:
             return found
     return None
+
+
+def without(value: Json, names: Collection[str]) -> Json:
+    """The members but those of these names."""
+    return {name: each for name, each in value.items() if name not in names}
 
 
 def objects(value: Any) -> Iterator[Json]:

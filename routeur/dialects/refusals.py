@@ -9,6 +9,7 @@ all shapes are understood everywhere. Sources: tests/recordings/errors; OpenAI's
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -130,6 +131,15 @@ def error_of(document: object) -> Json:
         if isinstance(holder.get("error"), dict):
             return members(holder["error"])
     return outer
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, as an answer's headers say it (names in lower case); None for dates and nonsense."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        told = headers.get(name, "")
+        if len(told) < 12 and told.isascii() and told.replace(".", "", 1).isdecimal():
+            return float(told) / unit
+    return None
 
 
 def _names(error: Json) -> list[str]:

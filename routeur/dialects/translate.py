@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from routeur.dialects import (
-    anthropic_answers,
-    anthropic_requests,
-    bedrock_answers,
-    bedrock_requests,
-    gemini_answers,
-    gemini_requests,
-    openai_chat_answers,
-    openai_chat_requests,
-    openai_responses_answers,
-    openai_responses_requests,
-)
-from routeur.dialects.aim import Aim, Caller, Losses
+from routeur.dialects.anthropic import answers as anthropic_answers
+from routeur.dialects.anthropic import requests as anthropic_requests
 from routeur.dialects.base import Json
-from routeur.dialects.events import Event
+from routeur.dialects.bedrock import answers as bedrock_answers
+from routeur.dialects.bedrock import requests as bedrock_requests
+from routeur.dialects.gemini import answers as gemini_answers
+from routeur.dialects.gemini import requests as gemini_requests
 from routeur.dialects.neutral import Fault, Request, Response
+from routeur.dialects.neutral.aim import Aim, Caller, Losses
+from routeur.dialects.neutral.events import Event
+from routeur.dialects.openai_chat import answers as openai_chat_answers
+from routeur.dialects.openai_chat import requests as openai_chat_requests
+from routeur.dialects.openai_responses import answers as openai_responses_answers
+from routeur.dialects.openai_responses import requests as openai_responses_requests
 
 
 class Cutter(Protocol):
@@ -53,7 +51,7 @@ class Writer(Protocol):
 
 
 class Requests(Protocol):
-    """The module `<dialect>_requests`. It satisfies this as it is, as modules can."""
+    """The module `requests` of a dialect. It satisfies this as it is, as modules can."""
 
     def read_request(self, body: Json, *, model: str, stream: bool) -> Request:
         """A client's body, already parsed; model and stream as path or body said. May: Invalid."""
@@ -69,7 +67,7 @@ class Requests(Protocol):
 
 
 class Answers(Protocol):
-    """The module `<dialect>_answers`."""
+    """The module `answers` of a dialect."""
 
     #: Content-Type of a stream in this dialect.
     STREAM_TYPE: str

@@ -1,0 +1,1 @@
+"""Amazon's Bedrock, Converse: spoken to providers only, so it has no paths of its own."""
