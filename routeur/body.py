@@ -85,7 +85,7 @@ def parse(raw: bytes) -> dict[str, Any]:
 def require_model(doc: dict[str, Any]) -> str:
     """The body's `model`; raises ClientError where there is none."""
     model = doc.get("model")
-    if type(model) is str and 0 < len(model) <= MODEL_LENGTH and not model.isspace():
+    if type(model) is str and len(model) <= MODEL_LENGTH and model.strip():
         return model
     if model is None:
         message = "the body has no `model`: name one, or `auto`"

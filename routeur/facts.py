@@ -176,7 +176,8 @@ class Facts:
         elif self.route.creates:
             if self.route.needs_model or "model" in doc:
                 self.model = body.require_model(doc)
-            self.stream = body.wants_stream(doc)
+            if "stream" in doc:
+                self.stream = body.wants_stream(doc)
 
     async def _read_form(self) -> None:
         """Read until the form's model is known; what has come waits in memory, or in a file beyond

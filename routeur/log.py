@@ -14,6 +14,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TextIO
 
 import orjson
@@ -56,12 +58,14 @@ class Log:
         self._pretty = format == "pretty" or (format == "auto" and self._terminal)
         self._coloured = self._terminal and not os.environ.get("NO_COLOR")
 
-    def finished(self, call: Call) -> None:
-        """Log a call: as `info`, or as a `warning` if routeur or a provider failed (5xx)."""
-        if self._level <= (LEVELS["warning"] if call.status >= 500 else LEVELS["info"]):
-            self._waiting.append(call)
-            if self._timer is None or len(self._waiting) >= AT_ONCE:
-                self._flush_soon()
+    def finished(self, *calls: Call) -> None:
+        """Log calls: as `info`, or as a `warning` if routeur or a provider failed (5xx)."""
+        if self._level <= LEVELS["info"]:
+            self._waiting += calls
+        elif self._level <= LEVELS["warning"]:
+            self._waiting += [call for call in calls if call.status >= 500]
+        if self._waiting and (self._timer is None or len(self._waiting) >= AT_ONCE):
+            self._flush_soon()
 
     def event(self, level: str, event: str, message: str, **fields: Any) -> None:
         """Log anything else, at once: `event` is a word to search for, `message` is for people."""
@@ -172,46 +176,54 @@ class _Output:
 
 def json_line(line: Call | Line) -> str:
     """One JSON object and a newline."""
-    facts = _facts(line) if isinstance(line, Call) else line
+    return _call_line(line) if isinstance(line, Call) else _json(line) + "\n"
+
+
+def _json(facts: Line) -> str:
     try:
         text = orjson.dumps(facts, default=str).decode()
     except orjson.JSONEncodeError:  # text that is no UTF-8, from a path or a header
         facts = {key: _printable(value) for key, value in facts.items()}
         text = orjson.dumps(facts, default=str).decode()
     if text.isascii() and "\x7f" not in text:  # nothing left to escape, as most often
-        return text + "\n"
-    return _CONTROLS.sub(_escaped, text) + "\n"
+        return text
+    return _CONTROLS.sub(_escaped, text)
 
 
-def _facts(call: Call) -> Line:
-    usage = call.usage
-    return {
-        "ts": rfc3339(_ended_at(call)),
-        "level": "warning" if call.status >= 500 else "info",
-        "event": "call",
-        "id": call.id,
-        "request_id": call.request_id,
-        "method": call.method,
-        "path": _path(call),
-        "dialect": call.dialect,
-        "requested_model": call.requested_model,
-        "provider": call.provider,
-        "credential": call.credential,
-        "model": call.model,
-        "reason": call.reason,
-        "attempts": len(call.attempts),
-        "status": call.status,
-        "stream": call.stream,
-        "latency_ms": call.ms(call.ended),
-        "first_byte_ms": call.ms(call.first_byte),
-        "input_tokens": usage.input_total if usage else None,
-        "output_tokens": usage.output_total if usage else None,
-        "estimated": call.estimated,
-        "cost_usd": call.cost_usd,
-        "key": call.key,
-        "aborted_by": call.aborted_by,
-        "error": call.error,
-    }
+def _call_line(call: Call) -> str:
+    """A call's line. Most of it is the same for many calls: only the rest is written anew."""
+    usage, ended, first_byte, cost = call.usage, call.ended, call.first_byte, call.cost_usd
+    return _CALL % (
+        rfc3339(_ended_at(call)),
+        _alike(len(call.attempts), *_said(call)),
+        call.id,
+        call.request_id,
+        "%.3f" % ((ended - call.started) * 1e3) if ended else "null",
+        "%.3f" % ((first_byte - call.started) * 1e3) if first_byte else "null",
+        usage.input_total if usage else "null",
+        usage.output_total if usage else "null",
+        "null" if cost is None else cost,
+    )
+
+
+# What is text of it is our own, or a request id that has been looked at (`headers.sane_id`).
+_CALL = (
+    '{"ts":"%s",%s,"id":"%s","request_id":"%s","latency_ms":%s,"first_byte_ms":%s,'
+    '"input_tokens":%s,"output_tokens":%s,"cost_usd":%s}\n'
+)
+_ALIKE = (
+    "path method dialect requested_model provider credential model reason status stream estimated"
+    " key aborted_by error"
+).split()
+_said = attrgetter(*_ALIKE)
+
+
+@lru_cache(maxsize=256)
+def _alike(attempts: int, path: str, *said: Any) -> str:
+    """The members of a line that calls have in common, for the values of _ALIKE."""
+    facts = dict(zip(_ALIKE, (_without_query(path), *said), strict=True))
+    level = "warning" if facts["status"] >= 500 else "info"
+    return _json({"level": level, "event": "call", **facts, "attempts": attempts})[1:-1]
 
 
 Paint = Callable[[str, str], str]
@@ -221,7 +233,7 @@ def pretty_call(call: Call, paint: Paint) -> str:
     """One aligned line: when, status, how long, what was asked, who answered, and what it took."""
     status = str(call.status or "---")
     colour = {"2": "green", "3": "cyan", "4": "yellow"}.get(status[0], "red")
-    asked = f"{_printable(call.method)} {_printable(_path(call))}"
+    asked = f"{_printable(call.method)} {_printable(_without_query(call.path))}"
     notes = [_target(call)]
     if call.usage is not None:
         sign = "~" if call.estimated else ""
@@ -275,8 +287,8 @@ def _clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%H:%M:%S")  # the operator's own time
 
 
-def _path(call: Call) -> str:
-    return call.path.partition("?")[0]  # a query may hold a key
+def _without_query(path: str) -> str:
+    return path.partition("?")[0]  # it may hold a key
 
 
 def _printable(value: Any) -> str:

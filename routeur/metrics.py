@@ -24,7 +24,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from routeur.call import Call
+from routeur.call import Call, ended_well
 from routeur.dialects.base import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # what every Prometheus reads
@@ -125,9 +125,9 @@ class Metrics:
         self._duration([c.ended - c.started for c in calls])
         self._first_token([c.first_token - c.started for c in calls if c.first_token])
         self._overhead([c.overhead for c in calls if c.sent])
-        attempts = Counter([(a.status, a.well) for c in calls for a in c.attempts])
-        for (status, well), count in attempts.items():
-            self._attempts[outcome(status, well)] += count
+        attempts = Counter([(a.status, a.error) for c in calls for a in c.attempts])
+        for (status, error), count in attempts.items():
+            self._attempts[outcome(status, ended_well(error))] += count
         for by in [c.aborted_by for c in calls if c.aborted_by and c.stream]:
             self._aborts[by] += 1
         usages = [c.usage for c in calls if c.usage is not None]

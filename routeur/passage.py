@@ -16,11 +16,12 @@ from routeur.call import LEFT, Attempt
 from routeur.dialects import clouds
 from routeur.errors import RouteurError, UpstreamError
 from routeur.facts import Facts, Outgoing
-from routeur.measure import measure, used
+from routeur.measure import used
 from routeur.race import Lost, Race
 from routeur.reply import Reply, Traced
 from routeur.server import ClientConnection
 from routeur.upstream import Connection, Stale
+from routeur.usage import cost
 
 NO_HEADER: frozenset[bytes] = frozenset()
 ACCEPT_ENCODING = frozenset([b"accept-encoding"])
@@ -41,8 +42,10 @@ class Passage(Reply):
     race: Race | None = None
     without = NO_HEADER  # the client's headers that stay behind
     lines = b""  # the request's head without its length, where it is known already
+    came = b""  # the request as the client has sent it, if it may have to be read again
     _rest: Outgoing | None = None  # of a body that is still to come
     _upload: asyncio.Task[None] | None = None
+    tell: Told  # called once, when the answer has ended
 
     def __init__(
         self, attempts: Attempts, place: Place, facts: Facts, client: ClientConnection
@@ -52,7 +55,7 @@ class Passage(Reply):
         self.write = self.out = client.transport.write
         self.attempts = attempts
         self.place = place
-        self.manner = manner = place.manner
+        self.manner = place.manner
         self.facts = facts
         self.client = client
         self.call = call = attempts.call
@@ -62,10 +65,8 @@ class Passage(Reply):
             self.body: bytes | None = facts.raw
         else:
             self._prepare()
-        target, credential = place.target, place.standing.credential.name
-        call.provider, call.model = target.provider, target.model or None
-        call.provider_dialect, call.credential = manner.dialect, credential
-        self.attempt = attempt = Attempt(place.name, credential)
+        call.provider, call.model, call.provider_dialect, call.credential = place.shown
+        self.attempt = attempt = Attempt(place.name, call.credential)
         call.attempts.append(attempt)
         self._began = time.perf_counter()
 
@@ -76,20 +77,23 @@ class Passage(Reply):
 
         After Stale it may be started again, on a new connection.
         """
+        self.tell = told
+        self.go(connection)
+
+    def go(self, connection: Connection) -> None:
+        """Send the request; `tell(error)` is called at the end."""
         self.connection = connection
-        self._told = told
-        client, limits = self.client, self.manner.limits
+        client, body = self.client, self.body
         if self.race is None:
             client.source = connection
         else:
             self.race.enter(self, self.stop)
         head = self.lines or self.head_lines()
-        body = self.body
         if body is None or self._rest is not None:
             self._send_otherwise(head)
         else:
             head = b"%bContent-Length: %d\r\n\r\n" % (head, len(body))
-            connection.send(self, head, body, limits)
+            connection.send(self, head, body, self.manner.limits)
         self.call.sent = self.attempt.sent = time.perf_counter()
         if client.writing_paused:
             connection.pause_reading()
@@ -119,6 +123,8 @@ class Passage(Reply):
 
     def leave(self) -> None:
         """The client has gone: let the provider go too, and book what has come."""
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.booked:
             if self.attempt.sent:
                 self.connection.abort(self)
@@ -151,14 +157,13 @@ class Passage(Reply):
                 self._conclude(error)
             except Exception as bug:  # of ours: it must not take the answer with it
                 self.client.server.malformed(500, bug)
-        self._told(error)
+        self.tell(error)
 
     def _conclude(self, error: RouteurError | None) -> None:
-        self.client.source = None
+        self.client.source = None  # it may be somebody else's by the time a handler wakes
         if error is None:
-            self.call.ended = time.perf_counter()
+            self.call.ended = self._book(None)
             self._measure(whole=True)
-            self._book(None)
             place = self.place
             if not place.standing.clear and self.attempt.status not in self.manner.refuse:
                 self.attempts.succeeded(place)
@@ -180,8 +185,9 @@ class Passage(Reply):
             self.client.source = self.connection
             self.attempts.show(place)
         # A stream that lasts would keep the request in memory to its end.
-        if not self.streams and self.facts.stream:
+        if self.facts.stream and not self.streams:
             self.body = None
+            self.came = b""
             self.facts.let_go()
 
     def hopeful(self) -> bool:
@@ -216,15 +222,22 @@ class Passage(Reply):
             self._upload = upload(connection, self, head, rest)
 
     def _measure(self, *, whole: bool) -> None:
-        measure(self.facts, self.call, self, self.manner.price, whole=whole)
+        """Fill in the call's usage and cost."""
+        call, price = self.call, self.manner.price
+        call.first_token = self.first_token
+        if call.status < 400:
+            call.usage, call.estimated = used(self.facts, self, whole=whole)
+            if price is not None and call.usage is not None:
+                call.cost_usd = cost(call.usage, price)
 
-    def _book(self, error: str | None) -> None:
-        """The attempt is over."""
+    def _book(self, error: str | None) -> float:
+        """The attempt is over; returns when."""
+        attempt, now = self.attempt, time.perf_counter()
         self.booked = True
-        self.attempt.ms = (time.perf_counter() - self._began) * 1e3
-        self.attempt.error = error
+        attempt.ms, attempt.error = (now - self._began) * 1e3, error
         if self._upload is not None:
             self._upload.cancel()
+        return now
 
     def _break_off(self, error: RouteurError) -> None:
         """The client has seen a part: it has to see that it is not the whole."""

@@ -63,6 +63,14 @@ class Tap:
             self.first_token = time.perf_counter()
             self.watching = False
 
+    def document(self) -> bytes:
+        """All of an answer that is over, if it is a small JSON object that came in one piece, as
+        most do; else nothing."""
+        pieces = self.pieces
+        if len(pieces) != 1 or self.total or self._inflate is not None:
+            return b""
+        return pieces[0] if len(pieces[0]) <= KEEP_LAST and pieces[0][:1] == b"{" else b""
+
     def gather(self) -> None:
         """Keep of the pieces what usage can be read from, and let go of the rest."""
         pieces = self.pieces

@@ -155,13 +155,15 @@ class Reply(Tap):
         status = attempt.status = head.status
         attempt.answered = time.perf_counter()
         streamed = kind.startswith(b"text/event-stream")
-        self.expect(manner.content if streamed else None, kind, head.content_encoding)
+        if streamed or head.content_encoding or not kind.startswith(b"application/json"):
+            self.expect(manner.content if streamed else None, kind, head.content_encoding)
         if status >= 300:
             if self._refuses(status):
                 return self._collect(head, whole)
         elif manner.format is not None and manner.commit != HEADERS and status != 204:
             if whole and not head.content_encoding and self.pieces and self.pieces[0][:1] == b"{":
                 self._check()
+                self.first_token, self.watching = attempt.answered, False
             elif kind.startswith(_JUDGED_BODY) or not kind or (not self.pieces and whole):
                 if not (streamed and self.pieces and self._begins_well(self.pieces[0], head)):
                     return self._hold(head)
@@ -174,12 +176,13 @@ class Reply(Tap):
             except UpstreamError as error:
                 return self.failed(error)
         self.complete = True
-        self.client.source = None  # it may be somebody else's by the time the handler wakes
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
         self.over(None)
 
     def failed(self, error: RouteurError) -> None:
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
         self.over(error)
 
     def gather(self) -> None:
@@ -322,8 +325,8 @@ class Reply(Tap):
         self.on_start()
         self.started = True
         call, attempt = self.call, self.attempt
-        call.status = head.status
-        call.sent, call.first_byte = attempt.sent, attempt.answered
+        sent, answered = attempt.sent, attempt.answered
+        call.status, call.sent, call.first_byte = head.status, sent, answered
         if not call.request_id:
             call.request_id = sane_id(head.request_id.decode("latin-1")) or call.id
         # A body that is still being read must not be taken for the next request.
@@ -338,8 +341,8 @@ class Reply(Tap):
             head.line[8:],
             head.passed,
             about(call, attempt.status),
-            (call.sent - call.started) * 1e3,
-            (call.first_byte - call.sent) * 1e3,
+            (sent - call.started) * 1e3,
+            (answered - sent) * 1e3,
             framing,
         )
 
@@ -353,7 +356,7 @@ class Reply(Tap):
         later = self.client.loop.call_later
 
         def send_ping() -> None:
-            if not (self.pieces or self.total or self.client.writing_paused):
+            if not (self.connection.answering or self.client.writing_paused):
                 self.out(frame)
                 self._timer = later(seconds, send_ping)
 
@@ -364,10 +367,6 @@ class Reply(Tap):
         if head.length == CHUNKED and not self.decoded:
             return b"%x\r\n%b\r\n" % (len(frame), frame)
         return frame
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Traced(Reply):

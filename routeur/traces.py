@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import islice
 from typing import Any
 
 from routeur.call import Attempt, Call, rfc3339
@@ -11,22 +11,22 @@ ATTEMPT = ("target", "credential", "status", "ms", "error")  # what is shown of 
 
 
 class Traces:
-    """The last `keep` calls; the oldest falls out."""
+    """The last `keep` calls; the oldest fall out, some at a time."""
 
     def __init__(self, keep: int = 10_000) -> None:
         self._keep = keep
+        self._most = keep + keep // 64
         self._by_id: dict[str, Call] = {}
-        self._order: deque[str] = deque()
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def add(self, call: Call) -> None:
-        if call.id not in self._by_id:
-            self._order.append(call.id)
         self._by_id[call.id] = call
-        if len(self._order) > self._keep:
-            del self._by_id[self._order.popleft()]
+        if len(self._by_id) > self._most:
+            # In one go: to find its first key, a dictionary looks at all that were before it.
+            for id in [*islice(self._by_id, len(self._by_id) - self._keep)]:
+                del self._by_id[id]
 
     def get(self, id: str) -> Call | None:
         """The call with this trace id (`tr_…`), if it is still kept."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -32,6 +32,7 @@ MAX_INTERIM = 20  # answers with 1xx before the real one
 TRIM = 64 * 1024
 
 LINE_END = b"\r\n"
+NO_HTTP = "the provider did not answer in HTTP"
 NOT_HTTP = (HttpParserError, HttpParserUpgrade)
 
 
@@ -43,7 +44,6 @@ class Receiver(Protocol):
     """Where an answer goes. After `ended` or `failed` a connection never calls it again."""
 
     pieces: list[bytes]  # what has come of the body, without transfer framing
-    total: int  # bytes of it that have been let go of
     watching: bool
 
     @property
@@ -118,9 +118,9 @@ class Connection(asyncio.Protocol):
         self._write: Callable[[bytes], object] | None = None
         self._timed = False
         self._keep: bool | None = None  # whether the provider does; None: its head has not come
-        self._interim = self._pending = 0
+        self._interim = self._pending = self._left = 0
         self._buffer = b""
-        self._parser: HttpResponseParser | None = None
+        self._parser: Any = None
         self.on_body: Callable[[bytes], None] | None = None
 
     # ---- one exchange
@@ -167,9 +167,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether the answer's body has begun to come."""
-        receiver = self.receiver
-        return receiver is not None and bool(receiver.pieces or receiver.total)
+        """Whether the answer's body has begun to come, be it with its framing."""
+        return self._write is not None and self._pending > 0
 
     def time_next_block(self, tell: Callable[[float], None]) -> bool:
         """Measure how long the next block of a body takes to be written, in seconds; false where
@@ -250,7 +249,7 @@ class Connection(asyncio.Protocol):
             return self._finish(self._surplus)
         self._pending += len(data)
         if self._pending > TRIM:
-            self._pending = 0
+            self._pending = 1  # never nothing again: see `answering`
             receiver.gather()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -282,8 +281,7 @@ class Connection(asyncio.Protocol):
     # ---- llhttp's callbacks (`on_body` is the receiver's `pieces.append`)
 
     def on_headers_complete(self) -> None:
-        parser = cast(HttpResponseParser, self._parser)
-        self._keep = parser.should_keep_alive()  # only here is it right
+        self._keep = self._parser.should_keep_alive()  # only here is it right
 
     def on_message_complete(self) -> None:
         self._complete = True
@@ -298,25 +296,21 @@ class Connection(asyncio.Protocol):
             return self._close()
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
-        while True:
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
-                return self._wait_for_more(data)
-            raw = data[:end]
-            self._keep = None
-            self.on_body = receiver.pieces.append
-            self._parser = parser = HttpResponseParser(self)
-            try:
-                parser.feed_data(raw)
-            except NOT_HTTP:
-                return self._break("did not answer in HTTP")
-            status = parser.get_status_code()
-            data = data[end:]
-            if status >= 200 and self._keep is not None:
-                break
-            if not self._is_interim(status, raw):
-                return
         try:
+            while True:
+                end = data.find(b"\r\n\r\n") + 4
+                if end < 4:
+                    return self._wait_for_more(data)
+                raw = data[:end]
+                self._keep = None
+                self.on_body = receiver.pieces.append
+                self._parser = parser = HttpResponseParser(self)
+                parser.feed_data(raw)
+                status = parser.get_status_code()
+                data = data[end:]
+                if status >= 200 and self._keep is not None:
+                    break
+                self._pass_over(status, raw)
             head = read_head(status, raw, self._no_body)
             self._left = length = head.length
             complete, surplus = True, False
@@ -334,6 +328,8 @@ class Connection(asyncio.Protocol):
             self._write = write = receiver.write
             if first or data:
                 write(first + data)
+        except NOT_HTTP:
+            return self._refuse(UpstreamError(NO_HTTP))
         except UpstreamError as error:
             return self._refuse(error)
         if data and receiver.watching:
@@ -344,32 +340,28 @@ class Connection(asyncio.Protocol):
     def _wait_for_more(self, data: bytes) -> None:
         """A head is not whole yet."""
         if not may_be_head(data):
-            self._break("did not answer in HTTP")
-        elif len(data) > MAX_HEAD:
-            self._break("sent a head larger than 64 KiB")
-        else:
-            self._buffer = data
+            raise UpstreamError(NO_HTTP)
+        if len(data) > MAX_HEAD:
+            raise UpstreamError("the provider sent a head larger than 64 KiB")
+        self._buffer = data
 
-    def _is_interim(self, status: int, raw: bytes) -> bool:
-        """Whether a head is that of an interim answer, which the real one follows."""
+    def _pass_over(self, status: int, raw: bytes) -> None:
+        """An interim answer's head, which the real one follows."""
         if self._keep is None or status < 100 or not raw.startswith(b"HTTP/1."):
-            self._break("did not answer in HTTP")
-        elif status == 101:
-            self._break("switched protocols unasked")
-        elif self._interim == MAX_INTERIM:
-            self._break("sent interim answers without end")
-        else:
-            self._interim += 1
-            return True
-        return False
+            raise UpstreamError(NO_HTTP)
+        if status == 101:
+            raise UpstreamError("the provider switched protocols unasked")
+        if self._interim == MAX_INTERIM:
+            raise UpstreamError("the provider sent interim answers without end")
+        self._interim += 1
 
     def _begin_body(self, data: bytes, length: int) -> bytes:
         """The first block of a body that goes on, or ends with its last chunk."""
         self._complete = self._surplus = False
-        self._pending = 0
         self.silent = 0.0
         if length == UNTIL_CLOSE:
             self._keep = False
+        self._pending = len(data)
         return self._count(data) if data else data
 
     def _count(self, data: bytes) -> bytes:
@@ -398,7 +390,7 @@ class Connection(asyncio.Protocol):
         llhttp says that a message ended, not where, and swallows line ends after it: so no feed
         goes beyond an empty line, which is where a message can end.
         """
-        feed = cast(HttpResponseParser, self._parser).feed_data
+        feed = self._parser.feed_data
         try:
             end = data.find(b"\r\n\r\n")
             if end < 0 and data[0] not in LINE_END:
@@ -418,7 +410,7 @@ class Connection(asyncio.Protocol):
             if start < len(data):
                 feed(data[start:])
         except NOT_HTTP:
-            self._break("sent broken chunks")
+            self._refuse(UpstreamError("the provider sent broken chunks"))
         return data
 
     def _finish(self, surplus: bool) -> None:
@@ -432,9 +424,6 @@ class Connection(asyncio.Protocol):
         elif self.transport is not None:
             self.transport.abort() if self.sending or surplus else self.transport.close()
         receiver.ended()
-
-    def _break(self, what: str) -> None:
-        self._refuse(UpstreamError(f"the provider {what}"))
 
     def _refuse(self, error: UpstreamError) -> None:
         self._fail(error)

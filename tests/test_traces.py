@@ -52,7 +52,7 @@ def test_shape():
         reason="alias:fast",
         attempts=[
             Attempt("azure/gpt-4o", "azure.eu", status=503, ms=40.0, error="overloaded"),
-            Attempt("azure/gpt-4o", "azure.us", status=200, ms=459.5),
+            Attempt("azure/gpt-4o", "azure.us", status=200, ms=459.5, sent=100.0405),
         ],
         status=200,
         sent=100.0405,
