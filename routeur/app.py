@@ -145,6 +145,7 @@ class Router:
             await asyncio.sleep(0.02)
         for connection in self._busy():
             connection.abort()
+        self.server.close_idle()  # else they are waited for
         await self.server.shutdown(1.0)
         for pool in self._pools:
             pool.close()
@@ -230,6 +231,13 @@ class Router:
             found = match(request.method, path)
             if found is None:
                 return await self._elsewhere(request, inbound, path, query)
+            resumed = connection.resumed
+            if isinstance(resumed, Attempts):  # its key has been checked
+                connection.resumed = None
+                caller = Caller(resumed.call.key, infers=True, manages=False)
+                return await self._serve(
+                    request, inbound, caller, *found, path, query, resumed=resumed
+                )
             caller = self._caller(inbound, query)
             return await self._serve(request, inbound, caller, *found, path, query)
         except RouteurError as error:
@@ -265,6 +273,7 @@ class Router:
         path: str,
         query: str,
         owner: Provider | None = None,
+        resumed: Attempts | None = None,
     ) -> Coroutine[Any, Any, web.StreamResponse]:
         """An inference request: from here on it is a call, with a trace."""
         if not caller.infers:
@@ -277,8 +286,8 @@ class Router:
         facts.come_with(request, self.config.server.max_body)
         client = request.protocol
         assert isinstance(client, ClientConnection)
-        if isinstance(client.resumed, Attempts):
-            return self.proxy.serve(facts, client.resumed.call, owner, client.resumed)
+        if resumed is not None:
+            return self.proxy.serve(facts, resumed.call, owner, resumed)
         if client.whole and facts.keep and owner is None and route.format and route.creates:
             self.express.remember(
                 client.whole, Known(inbound, family, route, path, query, raw_path, caller.name)
@@ -401,9 +410,9 @@ class Router:
         try:
             self.metrics.count(calls)
             self.rates.count(calls)
+            self.log.finished(*calls)
             for call in calls:
                 self.budget.called(call.ended)
-                self.log.finished(call)
         except Exception as error:
             self._bug(error)
 

@@ -44,7 +44,8 @@ class Place:
     """A target at one credential: what an attempt asks.
 
     `name` is the target's, as traces show it, `id` the model's at the provider. A body in which
-    the model has that name already is sent as it is, unless `rewrites`.
+    the model has that name already is sent as it is, unless `rewrites`. `shown` is what a call's
+    record says of it: provider, model, dialect, credential.
     """
 
     target: Target
@@ -54,6 +55,7 @@ class Place:
     name: str
     id: str
     rewrites: bool
+    shown: tuple[str, str | None, str, str]
 
 
 class Routing:
@@ -101,6 +103,7 @@ class Routing:
                 str(target),
                 provider.id_of(target.model),
                 provider.data_url_files or manner.speaks is not None or on_vertex(provider),
+                (target.provider, target.model or None, manner.dialect, standing.credential.name),
             )
         return known
 
@@ -118,7 +121,7 @@ class Routing:
         return Manner(
             limits=(rule and rule.timeouts) or provider.timeouts,
             commit=(rule and rule.commit) or provider.commit,
-            refuse=self.statuses,
+            refuse=(rule and rule.statuses) or self.statuses,
             dialect=provider.dialect,
             format=format,
             speaks=there if facts.purpose and there != format else None,
@@ -172,12 +175,18 @@ class Attempts:
             return None
         return place
 
+    async def instead(self) -> Place | None:
+        """One in the place of another that cannot be asked for this: no attempt has been made."""
+        return await self._choose()
+
     async def next(self) -> Place | None:
         """Who is asked after a failure, waited for if need be; None: nobody."""
         place = await self.other()
         lone = self._lone()
         if place is not None or lone is None or not self.more():
             return place
+        if isinstance(self.failure, Judged) and self.failure.refusal.ours:
+            return None  # asking again changes nothing
         now = time.monotonic()
         wait = pause(len(self.call.attempts), random.random)
         if refusal := lone.refusal(now):
@@ -194,10 +203,8 @@ class Attempts:
 
     def show(self, place: Place) -> None:
         """This is who answers."""
-        call, target = self.call, place.target
-        call.provider, call.model = target.provider, target.model or None
-        call.provider_dialect = place.manner.dialect
-        call.credential = place.standing.credential.name
+        call = self.call
+        call.provider, call.model, call.provider_dialect, call.credential = place.shown
 
     def answered(self, place: Place) -> None:
         """An attempt's answer has begun: if it was to try a credential, that one is well."""

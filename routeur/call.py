@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any
 
@@ -15,13 +16,18 @@ CLIENT_GONE = 499  # never sent, only recorded: there is nobody left to read it
 LEFT, LOST = "the client left", "another target was faster"
 GIVEN_UP = frozenset((LEFT, LOST))
 
-_PROCESS = token_hex(6)  # ids are unique among processes by this, within one by counting
-_count = itertools.count(1)
+# Unique among processes by a random part, within one by counting.
+_ids = map(f"tr_{token_hex(6)}%010x".__mod__, itertools.count(1))
 
 
 def new_id() -> str:
     """An id for a call; also a request's, where nobody else gave it one."""
-    return f"tr_{_PROCESS}{next(_count):010x}"
+    return next(_ids)
+
+
+def ended_well(error: str | None) -> bool:
+    """Whether an attempt that ended so says nothing against the one that was asked."""
+    return error is None or error in GIVEN_UP
 
 
 class Attempt:
@@ -48,7 +54,7 @@ class Attempt:
     @property
     def well(self) -> bool:
         """Whether nothing speaks against the one that was asked; its `status` may."""
-        return self.error is None or self.error in GIVEN_UP
+        return ended_well(self.error)
 
 
 class Call:
@@ -85,7 +91,7 @@ class Call:
         key: str | None = None,
         **known: Any,
     ) -> None:
-        self.id = new_id()
+        self.id = next(_ids)
         self.started = time.perf_counter()
         self.started_at = time.time()
         self.method = method
@@ -104,16 +110,25 @@ class Call:
     def overhead(self) -> float:
         """Seconds that the request spent in routeur before it went to the provider that answered.
 
-        Attempts that failed before that one are the providers' time. 0.0 if none was sent.
+        What other attempts took until then is the providers' time. 0.0 if none was sent.
         """
         if not self.sent:
             return 0.0
         seconds = self.sent - self.started
-        if len(self.attempts) > 1:
-            seconds -= sum(attempt.ms for attempt in self.attempts[:-1]) / 1000
+        if len(self.attempts) < 2:
+            return seconds
+        for attempt in self.attempts:
+            if attempt.sent < self.sent:
+                seconds -= min(attempt.ms / 1000, self.sent - (attempt.sent or self.started))
         return max(0.0, seconds)
 
 
 def rfc3339(seconds: float) -> str:
     """Unix time as `2026-01-31T12:00:00.000Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, ms = divmod(int(seconds * 1000), 1000)
+    return f"{_to_the_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]

@@ -45,8 +45,6 @@ NOT_YET = (
     "auto.weights",
     "cache_marks",
     "limits",
-    "providers.*.api_version",
-    "providers.*.speak",
     "providers.*.usage",
     "providers.*.websocket",
     "responses",
@@ -288,8 +286,9 @@ def _unheard(providers: Mapping[str, Provider], rules: Sequence[Rule]) -> list[s
     ]
     for rule in rules:
         targets = [*rule.to, *(target for target, _ in rule.split)]
-        commits = {rule.commit or providers[target.provider].commit for target in targets}
-        if rule.keepalive is not None and targets and HEADERS not in commits:
+        known = [providers[each.provider] for each in targets if each.provider in providers]
+        commits = {rule.commit or provider.commit for provider in known}
+        if rule.keepalive is not None and known and HEADERS not in commits:
             found.append(f"keepalive of rule {rule.name} {why}")
     return found
 

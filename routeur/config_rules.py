@@ -95,6 +95,7 @@ def _target(word: str, value: Value, found: Found) -> Target | None:
 def _rule(section: Section, found: Found, timeouts: Timeouts) -> Rule:
     to = section.at("to")
     split = _split(section, found)
+    retries, statuses = _retries(section)
     strategy = section.get("strategy", choice(*STRATEGIES), None)
     if section.has("to") and section.has("split"):
         section.finding("split", "expected to or split, not both")
@@ -112,8 +113,20 @@ def _rule(section: Section, found: Found, timeouts: Timeouts) -> Rule:
         keepalive=section.get("keepalive", some_seconds, None),
         hedge=section.get("hedge", some_seconds, None),
         timeouts=read_timeouts(section, timeouts) if section.has("timeouts") else None,
-        retries=section.get("retries", integer(1, 100), None),
+        retries=retries,
+        statuses=statuses,
     )
+
+
+def _retries(section: Section) -> tuple[int | None, frozenset[int] | None]:
+    """Attempts and statuses, as below `retries` at the top; or attempts alone, as a number."""
+    value = section.at("retries")
+    if value is None or not value.is_mapping():
+        return section.get("retries", integer(1, 100), None), None
+    with section.section("retries") as given:
+        statuses = given.get("statuses", many(integer(400, 599)), None)
+        attempts = given.get("attempts", integer(1, 100), None)
+    return attempts, None if statuses is None else frozenset(statuses)
 
 
 def _split(section: Section, found: Found) -> tuple[tuple[Target, int], ...]:

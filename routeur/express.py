@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from routeur.attempts import Attempts, Place
@@ -24,9 +23,11 @@ from routeur.errors import RouteurError, UpstreamError
 from routeur.facts import Facts
 from routeur.headers import Inbound
 from routeur.passage import Passage, target_of
+from routeur.pool import Pool
 from routeur.proxy import Proxy
 from routeur.rules import Plan
 from routeur.server import ClientConnection
+from routeur.standing import Standing
 from routeur.upstream import Stale
 
 REMEMBERED = 1024  # heads
@@ -44,6 +45,8 @@ class Way:
 
     plan: Plan
     place: Place
+    standing: Standing
+    pool: Pool
     lines: bytes
 
 
@@ -80,7 +83,7 @@ class Express:
         self.proxy = proxy
         self._max_body = max_body
         self._begun = begun
-        self._finished = finished
+        self.finished = finished
         self._heads: dict[bytes, Known] = {}
 
     def forget(self, max_body: int) -> None:
@@ -121,33 +124,32 @@ class Express:
             way = known.ways.get(facts.model or "") or self._way(known, facts)
         except RouteurError:  # aiohttp's way says it to the client
             return False
-        if way is None or self.proxy.draining or not way.place.standing.clear:
+        if way is None or self.proxy.draining or not way.standing.clear:
             return False
-        place = way.place
-        connection = place.endpoint.pool.take()
-        if connection is None:
+        if not way.pool.idle:
             return False
-        place.standing.inflight += 1
+        way.standing.inflight += 1
         self._begun()
         call = Call("POST", known.raw_path, known.family, known.key)
         call.requested_model, call.stream, call.reason = facts.model, facts.stream, way.plan.reason
         attempts = Attempts(self.proxy.routing, way.plan, facts, call)
-        passage = Passage(attempts, place, facts, client)
-        passage.lines = way.lines
+        passage = ExpressPassage(attempts, way.place, facts, client)
+        passage.express, passage.came, passage.lines = self, data, way.lines
         client.begin(passage)
-        passage.start(connection, partial(self._over, client, passage, data))
+        # A turn later: what a provider has sent unasked is read first, and closes its connection.
+        client.loop.call_soon(passage.set_out, way.pool)
         return True
 
     def left(self, exchange: Any) -> None:
-        """The client has gone."""
-        assert isinstance(exchange, Passage)
-        call = exchange.call
-        exchange.leave()
+        """The client of an attempt has gone, or of attempts that no handler has taken over."""
+        if isinstance(exchange, Passage):
+            exchange.leave()
+        call: Call = exchange.call
         call.request_id = call.request_id or call.id
         call.status = CLIENT_GONE
         call.aborted_by = "routeur" if self.proxy.draining else "client"
         call.ended = time.perf_counter()
-        self._finished(call)
+        self.finished(call)
 
     def _way(self, known: Known, facts: Facts) -> Way | None:
         """Where these requests go; None where it depends on more than their names."""
@@ -162,22 +164,45 @@ class Express:
             return None
         target = target_of(place, facts, facts.path, facts.query, facts.format)
         lines = place.endpoint.head(facts.method, target, facts.inbound)
-        way = Way(plan, place, lines)
+        way = Way(plan, place, place.standing, place.endpoint.pool, lines)
         if len(known.ways) < WAYS:
             known.ways[facts.model] = way
         return way
 
-    def _over(
-        self, client: ClientConnection, passage: Passage, data: bytes, error: RouteurError | None
-    ) -> None:
-        """An attempt has ended."""
-        if error is None or passage.started:
-            self._finished(passage.call)
-            client.end(keep=passage.keep)
+
+class ExpressPassage(Passage):
+    """An attempt at a request that nobody waits for."""
+
+    express: Express
+
+    def set_out(self, pool: Pool) -> None:
+        """Send the request, if the client is still there."""
+        if self.booked:
+            return
+        try:
+            connection = pool.take()
+            if connection is None:
+                self.withdraw()
+                self.client.resume(self.came, self.attempts)
+            else:
+                self.go(connection)
+        except Exception as bug:
+            self.client.server.malformed(500, bug)
+            self.client.abort()
+
+    def tell(self, error: RouteurError | None) -> None:
+        """It has ended."""
+        client = self.client
+        if error is None or self.started:
+            self.express.finished(self.call)
+            client.end(keep=self.keep)
         elif isinstance(error, Stale):
-            passage.withdraw()
-            passage.attempts.fresh = True
-            client.resume(data, passage.attempts)
+            self.withdraw()
+            self.attempts.fresh = True
+            client.resume(self.came, self.attempts)
         elif isinstance(error, UpstreamError):
-            passage.fail(error)
-            client.resume(data, passage.attempts)
+            self.fail(error)
+            client.resume(self.came, self.attempts)
+
+    def unread(self) -> bool:
+        return False

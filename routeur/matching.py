@@ -35,7 +35,8 @@ class Rule:
     """A row of the table: targets to try in this order (`to`) or by weights (`split`), or neither.
 
     Without targets the alias's own are taken. `commit`, `keepalive` and `hedge` (seconds),
-    `timeouts` and `retries` (attempts) replace the provider's settings for calls it decides.
+    `timeouts`, `retries` (attempts) and `statuses` (that justify another one) replace the
+    provider's and the general settings for calls it decides.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Rule:
     hedge: float | None = None
     timeouts: Timeouts | None = None
     retries: int | None = None
+    statuses: frozenset[int] | None = None
 
 
 Glob = Callable[[str], object]

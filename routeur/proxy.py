@@ -100,7 +100,7 @@ class Proxy:
             except ClientError as error:  # this target's dialect cannot say it; another's may
                 cannot = cannot or error
                 attempts.skip(place)
-                place = await attempts.other()
+                place = await attempts.instead()
                 continue
             try:
                 if hedge is not None and not passage.streams:

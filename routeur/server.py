@@ -39,7 +39,7 @@ class Express(Protocol):
         """Serve the request that these bytes are; false: aiohttp has to read it."""
 
     def left(self, exchange: Any) -> None:
-        """The client of an exchange has gone."""
+        """The client of an exchange has gone, or of what no handler has resumed."""
 
 
 class Source(Protocol):
@@ -54,7 +54,7 @@ class ClientConnection(RequestHandler):
 
     `exchange` is a request that the express serves, `queued` what came after it. `whole` are the
     bytes of a request that came at once, until its handler runs; `resumed` are its attempts, where
-    the express has begun it.
+    the express has begun it, until its handler takes them over.
     """
 
     __slots__ = (
@@ -151,12 +151,15 @@ class ClientConnection(RequestHandler):
         """The express serves a request."""
         self.exchange = exchange
         self.busy = True
+        self.fed = False  # aiohttp waits, or has not begun
         self.idle_for = 0.0
 
     def end(self, *, keep: bool) -> None:
         """Its answer is over."""
         self.exchange = self.source = None
         self.busy = False
+        if self.transport is None:
+            return
         if not keep:
             self.force_close()
         elif self.queued:
@@ -212,6 +215,9 @@ class ClientConnection(RequestHandler):
         if self.exchange is not None and self.server.express is not None:
             exchange, self.exchange = self.exchange, None
             self.server.express.left(exchange)
+        if self.resumed is not None and self.server.express is not None:
+            resumed, self.resumed = self.resumed, None
+            self.server.express.left(resumed)
         super().connection_lost(exc)
 
     def request_begins(self) -> None:
@@ -222,7 +228,7 @@ class ClientConnection(RequestHandler):
 
     def request_ends(self) -> None:
         self.busy = False
-        self.source = self.resumed = None
+        self.source = None
         self.whole = b""
 
     def handle_error(

@@ -511,3 +511,29 @@ def load_text(text, environ):
         return parse(text, "r.yaml", environ)
     except ConfigError as error:
         pytest.fail("\n".join(error.findings))
+
+
+@pytest.mark.parametrize(
+    ("said", "attempts", "statuses"),
+    [
+        ("2", 2, None),
+        ("{attempts: 2}", 2, None),
+        ("{statuses: [500]}", None, frozenset([500])),
+        ("{attempts: 4, statuses: [429, 503]}", 4, frozenset([429, 503])),
+    ],
+)
+def test_retries_of_a_rule(said, attempts, statuses):
+    """As at the top, but for the budget, which is everybody's; or attempts alone."""
+    text = f"{LOCAL}rules: [{{name: r, match: {{model: x}}, to: [up/m], retries: {said}}}]"
+    (rule,) = parse(text, "f", {}).rules
+    assert (rule.retries, rule.statuses) == (attempts, statuses)
+
+
+def test_a_rule_that_names_a_provider_with_a_mistake():
+    """Both are told, and nothing else happens."""
+    text = """providers: {up: {dialect: openai, base_url: nonsense, models: [m]}}
+rules: [{name: r, match: {model: x}, to: [up/m], keepalive: 5s}]
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f", {})
+    assert ["base_url" in each for each in caught.value.findings] == [True]

@@ -661,6 +661,68 @@ async def test_a_stale_connection_once_more_only(router: Client, upstream: Upstr
     assert len(upstream.connections) == 4
 
 
+async def test_nobody_banned_is_asked(
+    make_router: MakeRouter, upstream: Upstream, taken: list[bytes]
+) -> None:
+    """After a failure the express waits for a success; after a ban nobody is asked at all."""
+    client = await make_router(ban={"after": 3, "for": "50ms"})
+    upstream.sends(whole(JSON))
+    one = await talk(client, warm=request())
+    upstream._script[:] = [[whole(b"{}", 503)]]
+    assert [await one.status(request()) for _ in range(5)] == [503] * 5
+    assert (len(upstream.requests), len(taken)) == (4, 1)
+    while client.router.standings.bans():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    upstream._script[:] = [[HOLD, whole(JSON)]]
+    upstream.released.clear()
+    one.writer.write(request())
+    await upstream.requested(5)
+    other = await talk(client)
+    assert await other.status(request()) == 503  # while one probes, others wait
+    upstream.release()
+    assert (await one.answer())[1] == JSON
+    assert await one.status(request()) == await other.status(request()) == 200
+    assert (len(upstream.requests), len(taken)) == (7, 3)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "*"])
+async def test_an_operators_ban(
+    make_router: MakeRouter, upstream: Upstream, taken: list[bytes], model: str
+) -> None:
+    client = await make_router()
+    upstream.sends(whole(JSON))
+    one = await talk(client, warm=request())
+    ban = {"credential": "openai", "model": model}
+    assert (await client.post("/api/ban", json=ban)).status == 200
+    assert await one.status(request()) == 503
+    assert (await client.post("/api/unban", json=ban)).status == 200
+    assert await one.status(request()) == 200
+    assert (len(upstream.requests), len(taken)) == (2, 1)
+
+
+async def test_limits(make_router: MakeRouter, upstream: Upstream, taken: list[bytes]) -> None:
+    """Who has limits is never asked without counting."""
+    client = await make_router(providers={"openai": {"rpm": 3}})
+    upstream.sends(whole(JSON))
+    one = await talk(client)
+    assert [await one.status(request()) for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert taken == []
+
+
+@pytest.mark.parametrize("extra", [(), ("X-Ordinary: 1",)], ids=["express", "ordinary"])
+async def test_unasked_bytes_are_there_already(
+    router: Client, upstream: Upstream, extra: tuple[str, ...]
+) -> None:
+    """Request and unasked bytes come in one turn of the loop, the request is seen first: what was
+    there before it was sent on is no answer to it.
+    """
+    upstream.sends(whole(JSON))
+    one = await talk(router, warm=request())
+    one.writer.write(request(*extra))
+    upstream.connections[0].transport.write(whole(b'{"id":"stolen","choices":[]}'))
+    assert (await one.answer())[1] == JSON
+
+
 # ── clients that leave
 
 WHERE: dict[str, list[Part]] = {
@@ -733,6 +795,34 @@ async def test_the_client_leaves_between_attempts(
     last = [*client.router.traces._by_id.values()][-1]
     assert (last.status, len(last.attempts)) == (499, 1)
     assert (len(upstream.requests), len(taken)) == (2, 1)
+
+
+@pytest.mark.parametrize("turns", range(-2, 4))
+@pytest.mark.parametrize("said", [b"", whole(b"{}", 503), whole(JSON), whole(JSON)[:-9]])
+async def test_both_ends_at_once(
+    router: Client, upstream: Upstream, taken: list[bytes], said: bytes, turns: int
+) -> None:
+    """The client leaves, and its provider answers or closes, some turns of the loop apart."""
+    upstream.sends(whole(JSON))
+    one = await talk(router, warm=request())
+    upstream.sends(HOLD)
+    one.writer.write(request())
+    seen = await upstream.requested(2)
+    if turns < 0:
+        one.writer.transport.abort()
+    for _ in range(-turns):
+        await asyncio.sleep(0)
+    seen.connection.transport.write(said) if said else seen.connection.reset()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    one.writer.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        while router.router.server.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        while router.router.metrics.inflight:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert len(taken) == 1
+    assert len(router.router.traces._by_id) == 2
 
 
 async def test_a_break_is_visible(router: Client, upstream: Upstream) -> None:
@@ -935,25 +1025,23 @@ async def test_nothing_is_written_into_an_answer(router: Client, upstream: Upstr
 async def test_while_aiohttp_finishes(
     router: Client, upstream: Upstream, taken: list[bytes]
 ) -> None:
-    """A request that comes in the very turn in which the answer before has ended."""
+    """A request that comes in the very turn in which the answer before has ended: it is served
+    when aiohttp has noticed that, and by the express.
+    """
     upstream.sends(whole(JSON))
     one = await talk(router, warm=request())
     (connection,) = client_connections(router.router.server)
-    finished = connection.finish
-    pending = [request()] * 10
 
-    def finish() -> None:
-        finished()
-        if pending:
-            connection.data_received(pending.pop())
+    def finish(self: ClientConnection) -> None:
+        ClientConnection.finish(self)
+        self.data_received(request())
 
-    Patched = type("Patched", (ClientConnection,), {"__slots__": (), "finish": lambda _: finish()})
-    connection.__class__ = Patched
-    await one.ask(request("X-Ordinary: 1"))
-    for _ in range(1):
-        assert (await one.answer())[1] == JSON
+    patched = {"__slots__": (), "finish": finish}
+    connection.__class__ = type("Patched", (ClientConnection,), patched)
+    assert await one.status(request("X-Ordinary: 1")) == 200
+    assert (await one.answer())[1] == JSON
     connection.__class__ = ClientConnection
-    assert await one.status(request()) == 200
+    assert taken == [request()]
 
 
 # ── idle connections

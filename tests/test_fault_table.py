@@ -20,7 +20,7 @@ from tests.faults import ERROR_EVENT, EVERY, FAULTS, JSON, REQUESTS, STREAM, Fau
 
 SPEAKS = {"openai": "openai", "responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}
 TABLE = [(name, dialect) for name, fault in FAULTS.items() for dialect in fault.dialects]
-SHORT = {"timeouts": {"connect": "2s", "first_byte": "250ms", "idle": "250ms"}}
+SHORT = {"timeouts": {"connect": "2s", "first_byte": "100ms", "idle": "100ms"}}
 TYPES = {  # of errors, as Anthropic and Google name them
     "anthropic": {502: "api_error", 504: "timeout_error"},
     "gemini": {502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"},
@@ -141,7 +141,7 @@ async def serve(bad: Upstream, fault: Fault, dialect: str) -> None:
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is noticed sooner."""
-    monkeypatch.setattr(routeur.app, "SWEEP", 0.05)
+    monkeypatch.setattr(routeur.app, "SWEEP", 0.02)
 
 
 @pytest.mark.parametrize(("name", "dialect"), TABLE)

@@ -160,26 +160,29 @@ def test_limits_are_of_all(tmp_path: Path) -> None:
 
 
 class Failing(BaseHTTPRequestHandler):
-    """A provider that takes its time to say that it fails."""
+    """A provider that takes its time to say that it fails, or does not any more."""
 
     asked: ClassVar[list[float]] = []
+    status: ClassVar[int] = 503
 
     def do_POST(self) -> None:
         self.asked.append(time.monotonic())
         self.rfile.read(int(self.headers["Content-Length"]))
         time.sleep(0.3)
-        self.send_response(503)
-        self.send_header("Content-Length", "0")
+        self.send_response(self.status)
+        self.send_header("Content-Length", "2")
         self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
-def failing() -> Iterator[int]:
+def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a provider that fails."""
     Failing.asked.clear()
+    monkeypatch.setattr(Failing, "status", 503)
     with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -200,13 +203,25 @@ def test_one_probe_of_all(tmp_path: Path, failing: int) -> None:
         program.said("serves on", 4)
         port = program.port
         assert statuses(port, 1) == {503}  # the provider's own, which bans it
-        deadline = time.monotonic() + PATIENCE
-        while said("GET", "/api/bans", port)["bans"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until_no_ban(port)
         asked = [pool.submit(statuses, port, 1) for _ in range(40)]
         assert [each.result() for each in asked] == [{503}] * 40
-    assert len(Failing.asked) == 2
+        assert len(Failing.asked) == 2
+        until_no_ban(port)
+        Failing.status = 200
+        asked = [pool.submit(statuses, port, 1) for _ in range(20)]
+        assert set().union(*[each.result() for each in asked]) <= {200, 503}
+        assert all(when >= Failing.asked[2] + 0.3 for when in Failing.asked[3:])
+        asked = [pool.submit(statuses, port, 1) for _ in range(20)]
+        assert [each.result() for each in asked] == [{200}] * 20
+        assert said("GET", "/api/bans", port) == {"bans": []}
+
+
+def until_no_ban(port: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while said("GET", "/api/bans", port)["bans"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_dead_one_is_replaced(program: Program) -> None:
