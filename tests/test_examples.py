@@ -18,6 +18,9 @@ from routeur.__main__ import _parser
 from routeur.config import Server, parse
 from routeur.presets import presets
 from tests.clients import HOME, echoing, run
+from tests.conftest import MakeRouter
+from tests.fake import Upstream
+from tests.targets import ANTHROPIC, CHAT, GEMINI, MODELS, WHOLES, answers, settings
 
 EXAMPLES = HOME / "examples"
 SAID = "Say hello in three languages."
@@ -53,6 +56,37 @@ async def test_sdk(name: str) -> None:
         assert await run(sys.executable, EXAMPLES / name, ROUTEUR_URL=url) == f"{SAID}\n"
 
 
+async def test_any_client_with_echo() -> None:
+    async with echoing() as url:
+        said = await run(sys.executable, EXAMPLES / "any_client_any_provider.py", ROUTEUR_URL=url)
+
+    assert said == f"echo: {SAID} (nothing was dropped)\n"
+
+
+async def test_any_client_any_provider(make_router: MakeRouter, upstream: Upstream) -> None:
+    """One package, three providers, each of which answers in its own dialect."""
+    for name in (CHAT, ANTHROPIC, GEMINI):
+        answers(upstream, WHOLES[name])
+    router = await make_router(**settings(upstream.url))
+    models = [MODELS[name] for name in (CHAT, ANTHROPIC, GEMINI)]
+    program = EXAMPLES / "any_client_any_provider.py"
+    said = await run(sys.executable, program, ROUTEUR_URL=router.url, MODEL=" ".join(models))
+
+    assert re.findall(r"^([a-z0-9.-]+):|\((\w+) was dropped\)$", said, re.MULTILINE) == [
+        (models[0], ""),
+        ("", "nothing"),
+        (models[1], ""),
+        ("", "seed"),
+        (models[2], ""),
+        ("", "nothing"),
+    ]
+    assert [request.path.partition("?")[0] for request in upstream.requests] == [
+        "/v1/chat/completions",
+        "/v1/messages",
+        f"/v1beta/models/{models[2]}:generateContent",
+    ]
+
+
 @pytest.mark.skipif(node_version() < 18, reason="needs node 18 or newer")
 async def test_fetch() -> None:
     async with echoing() as url:
@@ -82,6 +116,32 @@ def test_readme_lists_every_file() -> None:
     linked = set(re.findall(r"\]\(([^)]+)\)", text("README.md")))
 
     assert linked == {path.name for path in EXAMPLES.iterdir()} - {"README.md"}
+
+
+# ── configurations
+
+
+@pytest.mark.parametrize("name", ["failover.yaml", "bedrock.yaml", "vertex.yaml"])
+async def test_configuration(name: str) -> None:
+    """With the variables that its first lines name, everything in it is on and has an effect."""
+    variables = {word: "sk-of-a-test" for word in re.findall(r"\b([A-Z_]+)=", text(name))}
+    said = await run(sys.executable, "-m", "routeur", "check", EXAMPLES / name, **variables)
+
+    assert said.startswith(f"{EXAMPLES / name}: ok")
+    assert parse(text(name), name, variables).off == {}
+
+
+def test_failover() -> None:
+    """Each name of one's own has somebody to go on with, and one key is that of the preset."""
+    keys = ("OPENAI_API_KEY", "OPENAI_SPARE", "ANTHROPIC_API_KEY")
+    config = parse(text("failover.yaml"), "failover.yaml", {name: f"sk-{name}" for name in keys})
+    found = {each.name: each for each in config.providers["openai"].credentials}
+
+    assert [key.reveal() for each in found.values() if (key := each.api_key)] == [
+        "sk-OPENAI_API_KEY",
+        "sk-OPENAI_SPARE",
+    ]
+    assert len(config.aliases["chat"]) == len(config.rules[0].to) == 2
 
 
 # ── containers and services

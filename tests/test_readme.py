@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 
 import aiohttp
@@ -16,9 +17,13 @@ import yaml
 import routeur
 from routeur import errors
 from routeur.__main__ import _parser
+from routeur.addressing import spoken, unfit
+from routeur.app import Router
 from routeur.config import parse
+from routeur.conversions import COUNTERS
 from routeur.metrics import Metrics, render
 from routeur.presets import presets
+from routeur.providers import Provider
 from tests.clients import HOME, echoing, run
 
 README = (HOME / "README.md").read_text()
@@ -29,6 +34,9 @@ KEYS = {name: "sk-of-a-test" for preset in presets().values() for name in preset
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+CURL = [text for text in blocks("sh") if text.startswith("curl")]
 
 
 def section(title: str) -> str:
@@ -83,7 +91,9 @@ def test_comments_of_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert [rule.name for rule in config.rules] == ["pictures", "trial"]
     assert config.off == {}
-    assert {"ollama", "vllm", "example", "azure", "vertex", "bedrock"} <= set(config.providers)
+    named = set(re.findall(r"^  # ?([a-z]+):", REFERENCE, re.MULTILINE))
+    assert {"ollama", "vllm", "example", "azure", "vertex", "bedrock"} <= named
+    assert named <= set(config.providers)
     assert set(config.aliases) == {"fast"}
 
 
@@ -98,12 +108,45 @@ async def test_python_block(text: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-@pytest.mark.parametrize("text", [text for text in blocks("sh") if text.startswith("curl")])
+@pytest.mark.parametrize("text", [text for text in CURL if "/api/" not in text])
 async def test_curl_block(text: str) -> None:
     async with echoing() as url:
         said = await run("sh", "-c", text.replace("http://127.0.0.1:8080", url))
 
     assert "".join(re.findall(r'"content":"([^"]+)"', said)) == "Say hello in three languages."
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+async def test_bans() -> None:
+    """The commands ban a credential of the first example, show that, and end it."""
+    first = section("When a provider fails").partition("```yaml\n")[2].partition("```")[0]
+    variables = {name: "sk-of-a-test" for name in re.findall(r"\$\{(\w+)", first)}
+    key = "secret-of-managers"
+    own = {"ROUTEUR_MANAGEMENT_KEY": key, "ROUTEUR_MASTER_KEY": "secret-of-clients"}
+    text = first + "server: {port: 0, drain: 1s}\nlog: {level: error}\n"
+    router = Router(parse(text, "README.md", KEYS | variables | own))
+    await router.start()
+    commands = [text for text in CURL if "/api/" in text]
+    try:
+        url = f"http://127.0.0.1:{router.port}"
+        answers = [
+            await run(
+                "sh",
+                "-c",
+                command.replace("http://127.0.0.1:8080", url).replace("curl", "curl -s", 1),
+                ROUTEUR_MANAGEMENT_KEY=key,
+            )
+            for command in commands
+        ]
+    finally:
+        await router.stop()
+    shown = json.loads(blocks("json")[0])
+    banned, bans, unbanned = map(json.loads, answers)
+    now = {name: banned[name] for name in ("since", "until")}
+
+    assert banned == shown | now
+    assert bans == {"bans": [banned]}
+    assert unbanned == {"credential": "azure.eu", "model": "gpt-4o", "removed": True}
 
 
 def test_ci_runs_the_second_block() -> None:
@@ -127,7 +170,7 @@ async def test_commands() -> None:
 
 
 async def test_headers() -> None:
-    """The table names what an answer has; the text names no other header of ours."""
+    """The table names what an answer has, or may have; the text names no other header of ours."""
     ours = re.compile("X-R|Server-T")
     async with echoing() as url, aiohttp.ClientSession() as session:
         asked = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
@@ -138,7 +181,8 @@ async def test_headers() -> None:
     spoken = {f'"{name}"'.lower() for name in re.findall(r"`(Routeur-[A-Za-z-]+)", README)}
     source = "".join(SOURCE.values()).lower()
 
-    assert named == got
+    assert named - got == {"x-routeur-trace-dropped", "x-routeur-trace-estimated"}
+    assert got <= named
     assert [name for name in spoken if name not in source] == []
 
 
@@ -209,19 +253,70 @@ def test_links(file: str) -> None:
             assert (path.parent / link).exists(), link
 
 
+def test_losses() -> None:
+    """The table is what the code says today; if not: python tools/losses.py README.md."""
+    place = HOME / "tools/losses.py"
+    spec = importlib.util.spec_from_file_location("losses", place)
+    assert spec is not None and spec.loader is not None
+    losses = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(losses)
+    found = README.partition(losses.START)[2].partition(losses.END)[0]
+
+    assert found.strip() == losses.table()
+
+
+def test_models_of_losses() -> None:
+    """The text names the models that the table is about."""
+    source = (HOME / "tools/losses.py").read_text()
+    named = re.findall(r"`([a-z]+-[a-z0-9.-]+)`", section("What is lost").partition("<!--")[0])
+
+    assert {"gpt-5", "gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"} <= {*named}
+    assert [name for name in named if name not in source] == []
+
+
+def test_who_speaks_with_whom() -> None:
+    """The table says of each kind of call what the code says."""
+    text = section("Translation").partition("\n| client")[2].partition("\n\n")[0]
+    table = [row.split(" | ") for row in text.splitlines()[2:]]
+    kinds = {
+        "Chat Completions": ("openai", "openai_chat", "answer"),
+        "Responses": ("openai", "openai_responses", "answer"),
+        "Anthropic Messages": ("anthropic", "anthropic", "answer"),
+        "Gemini `generateContent`": ("gemini", "gemini", "answer"),
+        "OpenAI embeddings": ("openai", "openai_chat", "embeddings"),
+        "Gemini embeddings": ("gemini", "gemini", "embeddings"),
+        "Anthropic `count_tokens`": ("anthropic", "anthropic", "count"),
+        "Gemini `countTokens`": ("gemini", "gemini", "count"),
+    }
+    for name, *cells in table[:-1]:
+        family, format, purpose = kinds.pop(name.strip("| "))
+        for dialect, cell in zip(("openai", "anthropic", "gemini", "bedrock"), cells, strict=True):
+            provider = Provider("p", dialect, ())
+            there = spoken(provider, "m", format, purpose)
+            if unfit(provider, "m", family, format, purpose):
+                word = "no"
+            elif there == format:
+                word = "copied"
+            else:
+                counts = purpose != "count" or there in COUNTERS
+                word = "translated" if counts else "estimated"
+            assert cell.strip("| ").startswith(word), (name, dialect)
+    assert not kinds
+
+
 def test_files() -> None:
     for name in re.findall(r"`((?:routeur|tests|tools|examples)/[\w./]*)`", README):
         assert (HOME / name).exists(), name
 
 
 def test_map_of_modules() -> None:
-    """The package's docstring names every module, each once; `x_*.py` are the parts of one."""
-    known = {path.relative_to(HOME / "routeur").as_posix() for path in SOURCE}
-    known -= {"__init__.py", "dialects/__init__.py"}
-    named = re.findall(r"(?<![\w/])\w+\*?\.py", routeur.__doc__ or "")
-    meant = [name for name in known for each in named if fnmatch(name.rpartition("/")[2], each)]
-    assert sorted(meant) == sorted(known)
-    assert [each for each in named if not any(fnmatch(name, f"*{each}") for name in known)] == []
+    """The package's docstring names every module and package, each once; of a dialect no parts."""
+    packages = {path.parent for path in SOURCE} - {HOME / "routeur"}
+    dialects = {path for path in packages if (path / "requests.py").exists()}
+    modules = [path for path in SOURCE if path.parent not in dialects and path.stem != "__init__"]
+    known = [f"{path.name}/" for path in packages] + [path.name for path in modules]
+    named = re.findall(r"(?<![\w/])\w+(?:\.py|/)(?=\s)", routeur.__doc__ or "")
+    assert sorted(named) == sorted(known)
 
 
 def test_help_names_the_default_file() -> None:

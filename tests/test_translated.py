@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import sys
+from base64 import b64encode
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import MakeRouter
 from tests.fake import Upstream
+from tests.program import Program
+from tests.program import ask as send
 from tests.recording import recording
 from tests.targets import (
     ANTHROPIC,
@@ -27,6 +36,7 @@ from tests.targets import (
     ask,
     maker,
     request,
+    settings,
 )
 
 
@@ -188,11 +198,21 @@ async def test_the_next_target_can_say_it(make: Make, upstream: Upstream):
         retries={"attempts": 1}, aliases={"any": [TARGETS[ANTHROPIC], TARGETS[CHAT]]}
     )
     answers(upstream, WHOLES[CHAT])
-    for _ in range(3):
+    for _ in range(15):  # the budget for retries is ten a minute
         answer, _ = await ask(router, CHAT, "any", n=2)
         assert answer.status == 200
     assert answer.headers["X-Routeur-Trace-Attempts"] == "1"
     assert {asked.path for asked in upstream.requests} == {"/v1/chat/completions"}
+
+
+async def test_a_rival_that_cannot_say_it(make: Make, upstream: Upstream):
+    """The first one goes on."""
+    rule = {"name": "r", "match": {"model": "any"}, "to": [TARGETS[CHAT], TARGETS[ANTHROPIC]]}
+    router = await make(retries={"attempts": 3}, rules=[rule | {"hedge": "20ms"}])
+    answers(upstream, WHOLES[CHAT], before=[0.1])
+    answer, _ = await ask(router, CHAT, "any", n=2)
+    assert answer.status == 200
+    assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -223,6 +243,16 @@ async def test_what_is_dropped_is_told(
     assert answer.status == 400
     assert dropped in said["error"]["message"]
     assert len(upstream.requests) == 1
+
+
+async def test_what_an_answer_loses_is_told(make: Make, upstream: Upstream):
+    """It has been paid for, so it is not refused."""
+    router = await make()
+    answers(upstream, "GoogleCommon-gemini-3-pro-preview-multi_tool.0")
+    strict = {"Routeur-Strict": "true"}
+    answer, _ = await ask(router, ANTHROPIC, TARGETS[GEMINI], headers=strict)
+    assert answer.headers["X-Routeur-Trace-Dropped"] == "signature"
+    assert (await router.trace(answer))["dropped"] == ["signature"]
 
 
 async def test_a_request_that_breaks_its_own_dialect(make: Make, upstream: Upstream):
@@ -294,3 +324,57 @@ async def test_dry_run(make: Make, upstream: Upstream, client: str, provider: st
     assert said["routeur"]["targets"] == [TARGETS[provider]]
     assert said["routeur"]["model"] == MODELS[provider]
     assert upstream.requests == []
+
+
+# ── what a large request costs
+
+
+def image_in(client: str, data: str) -> Any:
+    """The content of a message that is an image."""
+    match client:
+        case "openai_chat":
+            return [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}]
+        case "anthropic":
+            source = {"type": "base64", "media_type": "image/png", "data": data}
+            return [{"type": "image", "source": source}]
+    return [{"inlineData": {"mimeType": "image/png", "data": data}}]
+
+
+def memory_now(program: Program) -> int:
+    """In bytes; from here on the most is counted anew."""
+    Path(f"/proc/{program.process.pid}/clear_refs").write_text("5")
+    return _memory(program, "VmRSS")
+
+
+def memory_at_most(program: Program) -> int:
+    return _memory(program, "VmHWM")
+
+
+def _memory(program: Program, what: str) -> int:
+    status = Path(f"/proc/{program.process.pid}/status").read_text()
+    (found,) = re.findall(rf"{what}:\s+(\d+) kB", status)
+    return int(found) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that tells")
+async def test_memory_of_a_large_image(upstream: Upstream, tmp_path: Path):
+    """The body as it came, and at most three copies."""
+    file = tmp_path / "router.yaml"
+    file.write_text(yaml.safe_dump(settings(upstream.url)))
+    start = partial(Program, "-c", str(file), cwd=tmp_path, MALLOC_MMAP_THRESHOLD_="131072")
+    data = b64encode(bytes(range(256)) * 60_000).decode()
+    with await asyncio.to_thread(start) as program:
+        await asyncio.to_thread(lambda: program.port)
+        for client, provider in ((CHAT, ANTHROPIC), (ANTHROPIC, GEMINI), (GEMINI, BEDROCK)):
+            answers(upstream, WHOLES[provider])
+            path, body = request(client, TARGETS[provider])
+            if client == GEMINI:
+                body["contents"][0]["parts"] = image_in(client, data)
+            else:
+                body["messages"][0]["content"] = image_in(client, data)
+            before = memory_now(program)
+            text = json.dumps(body)
+            status, _, _ = await asyncio.to_thread(send, "POST", path, text, port=program.port)
+            assert status == 200
+            assert upstream.request.size > len(data)
+            assert (memory_at_most(program) - before) / len(data) < 4.2

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import routeur.app
-import routeur.reply
+import routeur.translated
+from routeur.dialects.anthropic import answers as anthropic_answers
+from routeur.dialects.openai_chat import answers as openai_chat_answers
 from tests.conftest import MakeRouter
 from tests.fake import CLOSE, EVENTS, HOLD, RESET, Upstream, head
 from tests.recording import AWS, aws_frame, recording
@@ -87,7 +89,7 @@ TYPES = {  # as clients know them
     CHAT: {
         400: "invalid_request_error",
         404: "invalid_request_error not_found_error",
-        429: "rate_limit_error",
+        429: "rate_limit_error requests",
         503: "server_error upstream_error",
     },
     ANTHROPIC: {
@@ -224,13 +226,10 @@ async def test_a_whole_answer_to_a_stream_request(
     assert ERROR_FRAMES[client] not in said
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
 async def test_a_stream_to_an_unstreamed_request(
     make: Make, upstream: Upstream, client: str, provider: str
 ):
-    if (client, provider) not in PAIRS:
-        pytest.skip("copied")
     router = await make()
     answers(upstream, STREAMS[provider], chunk_size=500)
     answer, said = await ask(router, client, TARGETS[provider])
@@ -239,6 +238,34 @@ async def test_a_stream_to_an_unstreamed_request(
     assert int(answer.headers["Content-Length"]) == len(await answer.read())
     assert said
     assert (await router.trace(answer))["usage"]["output_total"] > 0
+
+
+async def test_an_answer_in_gzip(make: Make, upstream: Upstream):
+    """It was not asked for, but some send it."""
+    router = await make()
+    answers(upstream, WHOLES[ANTHROPIC])
+    _, wanted = await ask(router, CHAT, TARGETS[ANTHROPIC])
+    upstream.answers(
+        gzip.compress(recording(WHOLES[ANTHROPIC]).body),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+    answer, said = await ask(router, CHAT, TARGETS[ANTHROPIC])
+    assert said["choices"] == wanted["choices"]
+    assert "Content-Encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", ["application/json", EVENTS])
+async def test_an_answer_without_end(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    """A client that wants it whole makes routeur keep it: so it is bounded."""
+    monkeypatch.setattr(routeur.translated, "WHOLE_AT_MOST", 100_000)
+    router = await make()
+    text = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' * 10_000
+    upstream.answers(text, headers={"Content-Type": kind}, framing="chunked", chunk_size=1 << 15)
+    answer, said = await ask(router, ANTHROPIC, TARGETS[CHAT])
+    assert answer.status == 502
+    assert "too large" in said["error"]["message"]
 
 
 ENDS = {
@@ -345,25 +372,8 @@ MID_ERRORS = {
 
 def mid_error(provider: str) -> bytes:
     if provider == BEDROCK:
-        frame = aws_frame("x", {"message": "Oops"})
-        return exception_frame("serviceUnavailableException", {"message": "Oops"}) or frame
+        return aws_frame("serviceUnavailableException", {"message": "Oops"}, kind="exception")
     return b"event: error\ndata: %b\n\n" % MID_ERRORS[provider].encode()
-
-
-def exception_frame(kind: str, payload: object) -> bytes:
-    """A message of an AWS event stream that says that it broke."""
-    import struct
-    from binascii import crc32
-
-    names = {":exception-type": kind, ":message-type": "exception"}
-    headers = b"".join(
-        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value
-        for name, value in ((name, value.encode()) for name, value in names.items())
-    )
-    body = json.dumps(payload).encode()
-    prelude = struct.pack("!II", 16 + len(headers) + len(body), len(headers))
-    message = prelude + struct.pack("!I", crc32(prelude)) + headers + body
-    return message + struct.pack("!I", crc32(message))
 
 
 def whole_frames(provider: str) -> bytes:
@@ -516,3 +526,30 @@ async def test_a_slow_client(make: Make, upstream: Upstream):
             if part.endswith(b"0\r\n\r\n"):
                 break
     assert got >= 20_000_000
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("part", ["EventReader", "read_response", "EventWriter", "write_response"])
+async def test_a_mistake_of_ours(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, part: str, stream: bool
+):
+    """Whatever an answer holds that nobody thought of: the client does not wait for ever."""
+
+    class Explodes:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    def explode(*_: Any) -> Any:
+        raise KeyError("unheard of")
+
+    module = anthropic_answers if "read" in part.lower() else openai_chat_answers
+    monkeypatch.setattr(module, part, Explodes if part[0] == "E" else explode)
+    router = await make()
+    answers(upstream, (STREAMS if stream else WHOLES)[ANTHROPIC])
+    path, body = request(CHAT, TARGETS[ANTHROPIC], stream=stream)
+    async with asyncio.timeout(2):
+        answer = await router.post(path, json=body)
+        assert answer.status == (502 if stream == part.startswith("Event") else 200)
+        await answer.read()
