@@ -72,7 +72,7 @@ async def round_of(router: Client, upstream: Upstream, chance: random.Random, si
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(3))
 async def test_soak(make_router: MakeRouter, upstream: Upstream, seed: int) -> None:
-    router = await make_router()
+    router = await make_router(ban={"after": 1_000_000})  # nobody is spared
     chance = random.Random(seed)
     await round_of(router, upstream, chance, 100)
     tasks = len(asyncio.all_tasks()) - len(upstream.open)
