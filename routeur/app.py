@@ -251,7 +251,7 @@ class Router:
             hidden = RouteurError("internal error")
             return answers.refusal(request, paths.family_of(request), hidden, None)
         finally:
-            connection.request_ends()
+            connection.request_ends(request)
 
     def _caller(self, inbound: Inbound, query: str) -> Caller:
         """Who is calling: the one place where keys are checked, for every path."""

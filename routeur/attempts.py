@@ -233,6 +233,11 @@ class Attempts:
     def skip(self, place: Place) -> None:
         """It cannot be asked for this: go on with others."""
         self.left(place)
+        self._settle(place, 0)
+
+    def refused(self, place: Place, status: int) -> None:
+        """The client has got an error for which another attempt could have been made."""
+        self._count(place, status)
 
     def broke(self, place: Place, error: RouteurError) -> None:
         """An answer has begun, and broken off."""
@@ -299,11 +304,15 @@ class Attempts:
 
     def more(self) -> bool:
         """Whether another attempt is allowed."""
-        if self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline:
+        if self.late():
             return False
         rule = self.plan.rule
         most = self.most or (rule and rule.retries) or self._routing.attempts
         return len(self.call.attempts) < most
+
+    def late(self) -> bool:
+        """Whether the time is over that the client has given."""
+        return self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline
 
     def narrow(self, most: int) -> None:
         """Allow so many attempts, if that is not more than configured."""

@@ -48,6 +48,7 @@ class Way:
     standing: Standing
     pool: Pool
     lines: bytes
+    made: int  # when its standing was looked up: `Standings.forgotten`
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Express:
         self._max_body = max_body
         self._begun = begun
         self.finished = finished
+        self.standings = proxy.routing.standings
         self._heads: dict[bytes, Known] = {}
 
     def forget(self, max_body: int) -> None:
@@ -121,7 +123,9 @@ class Express:
         facts = Facts(known.inbound, known.family, known.route, known.path, known.query, known.key)
         try:
             facts.take(data[end:])
-            way = known.ways.get(facts.model or "") or self._way(known, facts)
+            way = known.ways.get(facts.model or "")
+            if way is None or way.made != self.standings.forgotten:
+                way = self._way(known, facts)
         except RouteurError:  # aiohttp's way says it to the client
             return False
         if way is None or self.proxy.draining or not way.standing.clear:
@@ -164,7 +168,7 @@ class Express:
             return None
         target = target_of(place, facts, facts.path, facts.query, facts.format)
         lines = place.endpoint.head(facts.method, target, facts.inbound)
-        way = Way(plan, place, place.standing, place.endpoint.pool, lines)
+        way = Way(plan, place, place.standing, place.endpoint.pool, lines, self.standings.forgotten)
         if len(known.ways) < WAYS:
             known.ways[facts.model] = way
         return way

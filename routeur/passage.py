@@ -95,7 +95,7 @@ class Passage(Reply):
             head = b"%bContent-Length: %d\r\n\r\n" % (head, len(body))
             connection.send(self, head, body, self.manner.limits)
         self.call.sent = self.attempt.sent = time.perf_counter()
-        if client.writing_paused:
+        if client.writing_paused and self.race is None:
             connection.pause_reading()
 
     @property
@@ -165,10 +165,13 @@ class Passage(Reply):
             self.call.ended = self._book(None)
             self._measure(whole=True)
             place = self.place
-            if not place.standing.clear and self.attempt.status not in self.manner.refuse:
+            self.counted = True
+            if self.attempt.status in self.manner.refuse:
+                self.attempts.refused(place, self.attempt.status)
+                return
+            if not place.standing.clear:
                 self.attempts.succeeded(place)
             place.standing.inflight -= 1
-            self.counted = True
             return
         self._book(error.message)
         if self.started:
@@ -183,6 +186,8 @@ class Passage(Reply):
         if self.race is not None and not self.booked:
             self.race.win(self)
             self.client.source = self.connection
+            if self.client.writing_paused:
+                self.connection.pause_reading()
             self.attempts.show(place)
         # A stream that lasts would keep the request in memory to its end.
         if self.facts.stream and not self.streams:

@@ -241,7 +241,7 @@ class Pool:
     def sweep(self, seconds: float) -> None:
         """`seconds` have passed: end what has been silent or idle for too long."""
         for connection in self.active:
-            if connection.paused:
+            if connection.paused or connection.waits_for_client:
                 continue
             limits = connection.limits
             connection.silent += seconds

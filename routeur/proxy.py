@@ -15,7 +15,7 @@ from routeur import answers, rules
 from routeur.attempts import Attempts, OutOfTime, Place, Routing
 from routeur.call import CLIENT_GONE, LOST, Call
 from routeur.conversions import COUNTERS, PASSAGES, estimate
-from routeur.errors import ClientError, RouteurError, UpstreamError
+from routeur.errors import ClientError, RouteurError, UpstreamError, UpstreamTimeout
 from routeur.facts import Facts
 from routeur.headers import sane_id
 from routeur.passage import Passage, TracedPassage
@@ -115,18 +115,20 @@ class Proxy:
     async def _try(self, passage: Passage) -> web.StreamResponse:
         """Make one attempt; raises UpstreamError as long as nothing has been sent to the client."""
         client, pool, attempts = passage.client, passage.place.endpoint.pool, passage.attempts
-        # A body that is streamed cannot be sent twice: it gets a connection that cannot be stale.
-        connection = None if passage.streams or attempts.fresh else pool.take()
         if self.draining or b"upgrade" in passage.facts.inbound.words:
             passage.keep = False
         timer = None
         try:
             if passage.place.endpoint.identity is not None:
-                await _identify(passage)
+                async with asyncio.timeout_at(attempts.deadline):
+                    await _identify(passage)
+            # A body that is streamed cannot be sent twice: its connection must not be stale.
+            connection = None if passage.streams or attempts.fresh else pool.take()
             while True:
                 if connection is None:
                     connection = await pool.connect(_patience(passage, client.loop.time()))
                 if client.transport is None:
+                    pool.give(connection)
                     raise asyncio.CancelledError
                 if passage.race is not None and passage.race.won:
                     pool.give(connection)
@@ -140,11 +142,14 @@ class Proxy:
                     return KEPT if passage.keep else CLOSED
                 except Stale:
                     connection = None
-        except RouteurError as error:
+        except (RouteurError, TimeoutError) as error:
             if passage.started:
                 return CLOSED
+            if isinstance(error, TimeoutError | UpstreamTimeout) and attempts.late():
+                error = OutOfTime()
+            assert isinstance(error, RouteurError)
             passage.fail(error)
-            raise
+            raise error from None
         except asyncio.CancelledError:
             passage.leave()
             raise

@@ -111,6 +111,7 @@ class Reply(Tap):
     started = complete = False
     _head: Head | None = None
     _held: list[bytes]
+    _size = 0  # bytes that are held
     _opening: Opening | None = None
     _at_end: Callable[[], None] | None = None  # what is left to do at the end of a held body
     _timer: asyncio.TimerHandle | None = None
@@ -170,11 +171,17 @@ class Reply(Tap):
         return self._begin(head)
 
     def ended(self) -> None:
+        # The connection may be somebody else's by now: a slow client must not make it wait.
+        self.client.source = None
         if self._at_end is not None:
             try:
                 self._at_end()
             except UpstreamError as error:
                 return self.failed(error)
+            except RuntimeError:
+                if self.client.transport is None or self.client.transport.is_closing():
+                    return  # uvloop's word for a client that is gone, of which we hear next
+                raise
         self.complete = True
         if self._timer is not None:
             self._timer.cancel()
@@ -228,9 +235,14 @@ class Reply(Tap):
             self._timer = self.client.loop.call_later(ERROR_BODY, self._no_more)
         return b""
 
-    def _collect_on(self, data: bytes) -> None:
+    def _keep(self, data: bytes) -> int:
+        """Hold a block; returns how many bytes are held."""
         self._held.append(data)
-        if sum(map(len, self._held)) > HOLD:
+        self._size += len(data)
+        return self._size
+
+    def _collect_on(self, data: bytes) -> None:
+        if self._keep(data) > HOLD:
             self._enough()
 
     def _no_more(self) -> None:
@@ -267,7 +279,7 @@ class Reply(Tap):
 
     def _hold_on(self, data: bytes) -> None:
         assert self._head is not None
-        self._held.append(data)
+        size = self._keep(data)
         fresh = self.pieces[self._fed :]
         self._fed = len(self.pieces)
         opening = self._opening
@@ -283,7 +295,7 @@ class Reply(Tap):
             go = time.perf_counter() - self.attempt.answered > LATE
         if not go:
             most = HOLD_JSON if self._head.content_type.startswith(b"application/json") else HOLD
-            go = sum(map(len, self._held)) > most
+            go = size > most
         if go:
             self._go()
 
@@ -397,9 +409,8 @@ class Traced(Reply):
         self.complete = True
 
     def _hold_on(self, data: bytes) -> None:
-        self._held.append(data)
-        if sum(map(len, self.pieces)) > TRACED_AT_MOST:
-            raise UpstreamError("the answer is too large for Routeur-Trace: ask without it")
+        if self._keep(data) > TRACED_AT_MOST:
+            self._go()  # as it is, without a block
 
     def _finish(self) -> None:
         """Write the whole answer with its block."""

@@ -61,11 +61,14 @@ class ClientConnection(RequestHandler):
         "busy",
         "exchange",
         "fed",
+        "fed_size",
         "finishing",
+        "head_end",
         "head_since",
         "held",
         "idle_for",
         "loop",
+        "odd",
         "queued",
         "refused",
         "resumed",
@@ -86,6 +89,8 @@ class ClientConnection(RequestHandler):
         self.idle_for = 0.0  # seconds, counted by the server's sweep
         self.busy = self.refused = False
         self.fed = False  # aiohttp has got something to read
+        self.fed_size = self.head_end = 0  # since it had nothing: how much, and where its head ends
+        self.odd = False  # what aiohttp has read did not end where a request does
         self.finishing = False
         self.held = False  # a request's body is not being read, and much of it waits
         self.head_since = 0.0
@@ -97,21 +102,35 @@ class ClientConnection(RequestHandler):
         if not data:  # aiohttp's own: it goes on with what its parser has kept
             super().data_received(data)
             return
-        if self.exchange is not None or self.finishing:
-            if self.exchange is not None or not self._waits():
-                self._queue(data)
+        if self.exchange is not None or self.queued or (self.finishing and not self._waits()):
+            self._queue(data)
+            return
+        self.finishing = False
+        if self.busy or self.head_since:
+            self._feeds_on(data)
+        else:
+            if not self.odd and (not self.fed or self._waits()) and self._take(data):
                 return
-            self.finishing = False
-        if not self.busy and not self.head_since:
-            if (not self.fed or self._waits()) and self._take(data):
-                return
-            self.whole = data
-            self.head_since = self.loop.time()
-            self.server.reading_heads.add(self)
+            self._feeds(data)
         self.fed = True
         super().data_received(data)
         if self.transport is not None and not self.transport.is_reading():
             self.server.watch_unread(self)
+
+    def _feeds(self, data: bytes) -> None:
+        """aiohttp gets the first block of a request."""
+        self.whole = b"" if self.odd else data
+        self.head_end = data.find(b"\r\n\r\n") + 4
+        self.fed_size = len(data)
+        self.head_since = self.loop.time()
+        self.server.reading_heads.add(self)
+
+    def _feeds_on(self, data: bytes) -> None:
+        """And another block of it, or of what is pipelined."""
+        self.fed_size += len(data)
+        if self.head_end < 4 and self.whole and self.fed_size < MAX_QUEUED:
+            self.whole += data
+            self.head_end = self.whole.find(b"\r\n\r\n") + 4
 
     def _waits(self) -> bool:
         """Whether aiohttp waits for a request: nothing of the last one is still to be written."""
@@ -170,9 +189,10 @@ class ClientConnection(RequestHandler):
         self.exchange = self.source = None
         self.busy = False
         self.resumed = attempts
-        self.head_since = self.loop.time()
+        data += self._unqueue()
+        self._feeds(data)
         self.fed = True
-        super().data_received(data + self._unqueue())
+        super().data_received(data)
 
     def _queue(self, data: bytes) -> None:
         """Keep what is pipelined, and read no more when it is much."""
@@ -226,7 +246,11 @@ class ClientConnection(RequestHandler):
         self.head_since = self.idle_for = 0.0
         self.server.reading_heads.discard(self)
 
-    def request_ends(self) -> None:
+    def request_ends(self, request: web.BaseRequest) -> None:
+        """Its handler is done."""
+        size = self.head_end + (request.content_length or 0)
+        if self.fed_size != size or "Transfer-Encoding" in request.headers:
+            self.odd = True
         self.busy = False
         self.source = None
         self.whole = b""

@@ -52,6 +52,7 @@ class Standings:
         self._wall = wall
         self._tell = tell
         self._groups: dict[tuple[str, str], Group] = {}
+        self.forgotten = 0  # how often groups have been forgotten: who keeps one looks at it
         self._admin: dict[tuple[str, str], Ban] = {}
         self.configure({}, after, seconds, statuses)
 
@@ -295,6 +296,7 @@ class Standings:
 
     def _forget(self) -> None:
         """Make room for more groups; among equals the oldest go, as sorting is stable."""
+        self.forgotten += 1
         now = self._clock()
         worth = {
             key: max((each.worth(now) for each in group.members), default=0)

@@ -18,7 +18,7 @@ from routeur.answers import with_block
 from routeur.attempts import Place
 from routeur.dialects import exact
 from routeur.dialects.base import Json, Usage
-from routeur.dialects.inflate import inflate
+from routeur.dialects.inflate import CODINGS, PLAIN, Inflater, inflate
 from routeur.dialects.neutral import Fault, Request, Response
 from routeur.dialects.neutral.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
 from routeur.dialects.neutral.collect import Collector, events_of
@@ -46,6 +46,8 @@ from routeur.usage import cost
 
 ANTHROPIC_VERSION = b"2023-06-01"  # what a client of another dialect does not say
 OVERLOADED = 529  # Anthropic's own status
+LONGEST_MESSAGE = 500  # characters of a provider's words in an error of ours
+STEP = 1024 * 1024  # bytes that are inflated at once
 WHOLE_AT_MOST = 64 * 1024 * 1024  # bytes of an unstreamed answer
 TOO_LARGE = "the provider's answer is too large to be translated"
 # Of the client's headers, what is said in its dialect; the answer has to be read, so is not coded.
@@ -98,8 +100,11 @@ class Fallen(Judged):
     """An answer that holds an error."""
 
     def __init__(self, fault: Fault) -> None:
-        told = fault.code or fault.type
-        super().__init__("the provider's answer is an error" + (f": {told}" if told else ""))
+        told = ": ".join(part for part in (fault.code or fault.type, fault.message) if part)
+        super().__init__(
+            f"the provider's answer is an error ({told[:LONGEST_MESSAGE]})",
+            retry_after=fault.retry_after,
+        )
         self.fault = fault
         self.answered = fault.status
         self.refusal = Refusal(
@@ -119,6 +124,7 @@ class TranslatedPassage(Passage):
     decoded = True  # frames are cut from the body's bytes, not from its chunks
     without = NOT_ON
     _stream: Stream | None = None
+    _inflater: Inflater | None = None
     used: Usage | None = None
     seen = 0  # characters of what the model wrote
 
@@ -182,14 +188,22 @@ class TranslatedPassage(Passage):
             self._collect(head, whole)
             if not judged:
                 self._at_end = self._pass_error_on
-        elif head.content_type.startswith(self._there.STREAM_TYPE.partition(";")[0].encode()):
-            self._stream = Stream(self, self._there, self._here, self._caller)
-            self.write = self._safely(self._translate)
-            self._at_end = self._safely(self._end_of_stream)
-            if self.manner.commit == HEADERS and self._stream.collector is None:
+            return b""
+        if head.content_encoding in CODINGS:
+            self._inflater = Inflater(head.content_encoding)
+        elif head.content_encoding not in PLAIN:
+            raise UpstreamError("the provider used a content coding that nobody has asked for")
+        kind = head.content_type.lower()
+        if kind.startswith(self._there.STREAM_TYPE.partition(";")[0].encode()):
+            self._read_stream()
+            if self.manner.commit == HEADERS and self.facts.stream:
                 self.out(self._client_head(self._stream_type(), None))
+        elif kind.startswith(b"application/json") and not self.facts.stream:
+            self._read_at_end()
+        elif self._inflater is not None:
+            self._read_stream() if self.facts.stream else self._read_at_end()
         else:
-            self.write, self._at_end = self._keep, self._safely(self._end_of_whole)
+            self.write, self._at_end = self._safely(self._sniff), self._safely(self._end_of_whole)
         return b""
 
     def gather(self) -> None:
@@ -213,7 +227,7 @@ class TranslatedPassage(Passage):
         def done(*data: bytes) -> None:
             try:
                 do(*data)
-            except RouteurError:
+            except (RouteurError, RuntimeError):  # the latter: the client is gone
                 raise
             except Exception as bug:
                 self.client.server.malformed(500, bug)
@@ -225,23 +239,57 @@ class TranslatedPassage(Passage):
         """An error that is about the request, after all."""
         self._pass_error_on()
 
-    def _keep(self, data: bytes) -> None:
-        self._held.append(data)
-        if sum(map(len, self._held)) > WHOLE_AT_MOST:
+    def _read_stream(self) -> None:
+        self._stream = Stream(self, self._there, self._here, self._caller)
+        self.write = self._safely(self._translate)
+        self._at_end = self._safely(self._end_of_stream)
+
+    def _read_at_end(self) -> None:
+        self.write, self._at_end = self._take_block, self._safely(self._end_of_whole)
+
+    def _sniff(self, data: bytes) -> None:
+        """The type does not say it: the first byte of an answer tells what it is."""
+        start = data.lstrip()[:1]
+        if not start:
+            return
+        if start == b"<":
+            raise UpstreamError("the provider sent an HTML page")
+        if start == b"{":
+            self._read_at_end()
+        else:
+            self._read_stream()
+        self.connection.redirect(self, self.write)
+        self.write(data)
+
+    def _inflated(self, data: bytes) -> bytes:
+        """A block without its content coding."""
+        inflater = self._inflater
+        if inflater is None:
+            return data
+        try:
+            pieces = [inflater.feed(data, STEP)]
+            while piece := inflater.feed(b"", STEP):
+                pieces.append(piece)
+        except ValueError:
+            raise UpstreamError("the provider sent a body that cannot be inflated") from None
+        return b"".join(pieces)
+
+    def _take_block(self, data: bytes) -> None:
+        if self._keep(self._inflated(data)) > WHOLE_AT_MOST:
             raise UpstreamError(TOO_LARGE)
 
     def _translate(self, data: bytes) -> None:
         assert self._stream is not None
         self.gather()
-        text = self._stream.feed(data)
+        text = self._stream.feed(self._inflated(data))
         if self._stream.collector is not None:
             if self.total > WHOLE_AT_MOST:
                 raise UpstreamError(TOO_LARGE)
             return
         if not self.started:
-            self._held.append(text)
+            size = self._keep(text)
             late = time.perf_counter() - self.attempt.answered > LATE
-            if not (self._stream.may_go or late or sum(map(len, self._held)) > HOLD):
+            if not (self._stream.may_go or late or size > HOLD):
                 return
             text = b"".join(self._held)
             self._held = []
@@ -279,11 +327,7 @@ class TranslatedPassage(Passage):
             self._send_whole(response)
 
     def _read_whole(self) -> Json:
-        assert self._head is not None
         raw = b"".join(self._held)
-        coding = self._head.content_encoding
-        if coding:
-            raw = inflate(raw, coding, WHOLE_AT_MOST)
         try:
             body = exact.loads(raw)  # integers of any size stay what they are
         except ValueError:

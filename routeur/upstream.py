@@ -170,6 +170,11 @@ class Connection(asyncio.Protocol):
         """Whether the answer's body has begun to come, be it with its framing."""
         return self._write is not None and self._pending > 0
 
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the rest of the request is the client's to send."""
+        return self.sending and self._drained is None
+
     def time_next_block(self, tell: Callable[[float], None]) -> bool:
         """Measure how long the next block of a body takes to be written, in seconds; false where
         no answer is under way.
@@ -243,6 +248,8 @@ class Connection(asyncio.Protocol):
             write(data)
         except UpstreamError as error:
             return self._refuse(error)
+        except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
+            return self._abandon()
         if receiver.watching:
             receiver.look()
         if self._complete:
@@ -332,6 +339,8 @@ class Connection(asyncio.Protocol):
             return self._refuse(UpstreamError(NO_HTTP))
         except UpstreamError as error:
             return self._refuse(error)
+        except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
+            return self._abandon()
         if data and receiver.watching:
             receiver.look()
         if complete:
@@ -424,6 +433,12 @@ class Connection(asyncio.Protocol):
         elif self.transport is not None:
             self.transport.abort() if self.sending or surplus else self.transport.close()
         receiver.ended()
+
+    def _abandon(self) -> None:
+        """Nobody is left to write to."""
+        if self.receiver is not None:
+            self._let_go()
+        self._close()
 
     def _refuse(self, error: UpstreamError) -> None:
         self._fail(error)
