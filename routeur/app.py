@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -411,8 +412,8 @@ class Router:
             self.metrics.count(calls)
             self.rates.count(calls)
             self.log.finished(*calls)
-            for call in calls:
-                self.budget.called(call.ended)
+            for second, count in Counter([int(call.ended) for call in calls]).items():
+                self.budget.called(second, count)
         except Exception as error:
             self._bug(error)
 

@@ -51,11 +51,6 @@ class Attempt:
         if known:
             vars(self).update(known)
 
-    @property
-    def well(self) -> bool:
-        """Whether nothing speaks against the one that was asked; its `status` may."""
-        return ended_well(self.error)
-
 
 class Call:
     """One request's facts; what is `known` of it already are attributes too.

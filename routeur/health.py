@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from routeur.bans import EVERY_MODEL, Ban
-from routeur.call import Attempt, Call
+from routeur.call import Call, ended_well
 from routeur.outages import Outages
 from routeur.providers import Credential, Provider
 
@@ -74,21 +74,25 @@ class Rates:
         """Count calls that are over."""
         attempts = Counter(
             [
-                (attempt.credential, attempt.target, _counted_as(attempt), int(call.ended))
+                (each.credential, each.target, each.status, each.error, int(call.ended))
                 for call in calls
-                for attempt in call.attempts
+                for each in call.attempts
             ]
         )
-        for (credential, target, status, second), count in attempts.items():
+        for (credential, target, status, error, second), count in attempts.items():
             window = self._window(credential, target)
             window.add(second, count, 0)
+            status = _counted_as(status, error)
             if status >= 400:
                 window.errors[status] = window.errors.get(status, 0) + count
+        tokens: dict[tuple[str, str, int], int] = {}
         for call in calls:
             if call.usage is not None and call.attempts:
                 last = call.attempts[-1]
-                window = self._window(last.credential, last.target)
-                window.add(int(call.ended), 0, call.usage.input_total + call.usage.output_total)
+                at = last.credential, last.target, int(call.ended)
+                tokens[at] = tokens.get(at, 0) + call.usage.total
+        for (credential, target, second), count in tokens.items():
+            self._window(credential, target).add(second, 0, count)
 
     def snapshot(self, now: float | None = None) -> list[Load]:
         """What happened in this process, as JSON can carry it; `now` is on `Call.ended`'s clock."""
@@ -112,9 +116,9 @@ class Rates:
         return window
 
 
-def _counted_as(attempt: Attempt) -> int:
+def _counted_as(status: int, error: str | None) -> int:
     """The status to count: 502 where the provider brought none, or broke off."""
-    return attempt.status if attempt.well or attempt.status >= 400 else 502
+    return status if status >= 400 or ended_well(error) else 502
 
 
 def health(

@@ -75,12 +75,12 @@ class Budget:
         self._retries = [0] * _MINUTE
         self._second = 0
 
-    def called(self, now: float) -> None:
-        """Count a call."""
+    def called(self, now: float, times: int = 1) -> None:
+        """Count calls."""
         second = int(now)
         if second > self._second:
             self._forget(second)
-        self._calls[self._second % _MINUTE] += 1
+        self._calls[self._second % _MINUTE] += times
 
     def may_retry(self, now: float) -> bool:
         """Whether another attempt is within the budget; if so, it is counted."""

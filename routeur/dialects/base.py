@@ -61,6 +61,22 @@ class Usage:
         """All tokens that came out, reasoning included."""
         return self.output + self.reasoning + self.audio_out + self.image_out
 
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return (
+            self.input
+            + self.cache_read
+            + self.cache_write
+            + self.cache_write_1h
+            + self.output
+            + self.reasoning
+            + self.audio_in
+            + self.audio_out
+            + self.image_in
+            + self.image_out
+        )
+
     def as_dict(self) -> dict[str, int]:
         """The buckets and both totals, as traces show them."""
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
