@@ -132,7 +132,7 @@ class TranslatedPassage(Passage):
         """Write the body for the target."""
         facts, place = self.facts, self.place
         assert place.manner.speaks is not None and facts.format is not None
-        losses = Losses(strict=facts.inbound.asks(b"routeur-strict"))
+        losses = Losses(facts.inbound.asks(b"routeur-strict"), facts.format)
         self._answer_losses = Losses()  # what is in an answer has been paid for
         try:
             path, body = self._write_request(facts, aim_at(place), losses)

@@ -455,13 +455,14 @@ def test_what_is_left_out_of_a_history() -> None:
         n.Opaque("openai_responses", {"type": "compaction"}, shown="e"),
         n.Opaque("gemini", {"type": "executableCode"}),
     )
-    body = write(asked(user("-"), history, user("-")), losses=losses)
+    thinks = n.Thinking("on", "low")
+    body = write(asked(user("-"), history, user("-"), thinking=thinks), losses=losses)
     assert body["messages"][1]["content"] == [
         {"type": "thinking", "thinking": "mine", "signature": "s"},
         *({"type": "text", "text": each} for each in "abcde"),
     ]
     assert losses.dropped == (
-        "reasoning", "signature", "citations", "audio", "executableCode",
+        "reasoning", "text.signature", "citations", "audio", "executableCode",
     )  # fmt: skip
 
 
@@ -695,3 +696,58 @@ def test_counts() -> None:
     assert requests_of.read_count(orjson.loads(requests_of.write_count(12))) == 12
     assert requests_of.read_count({"input_tokens": None}) == 0
     assert requests_of.address("any", True) == "/v1/messages"
+
+
+# ── thoughts in loops of tools
+
+MINE = n.Reasoning("hm", signature="s", origin=n.ANTHROPIC)
+LOW = n.Thinking("on", "low")
+
+
+def step(id: str, *before: n.Block) -> tuple[n.Message, n.Message]:
+    """A call and its result."""
+    return assistant(*before, n.ToolCall(id, "f", "{}")), user(n.ToolResult(id, (n.Text("1"),)))
+
+
+@pytest.mark.parametrize(
+    ("history", "thinks"),
+    [
+        ((*step("a"),), False),
+        ((*step("a", n.Text("Well")),), False),
+        ((*step("a", n.Reasoning("hm", origin=n.GEMINI)),), False),
+        ((*step("a"), user("More")), False),  # beside the results
+        ((*step("a"), assistant("So."), user("More")), True),
+        ((*step("a", MINE),), True),
+        ((*step("a", MINE), *step("b")), True),  # thoughts stand at the head of the loop
+        ((*step("a", MINE), assistant(n.Text("So.")), user("And?"), *step("b")), False),
+    ],
+)
+def test_a_loop_without_thoughts_goes_on_without(
+    history: tuple[n.Message, ...], thinks: bool
+) -> None:
+    losses = Losses()
+    body = write(asked(user("Hi"), *history, thinking=LOW), losses=losses)
+    assert ("thinking" in body) is thinks
+    assert ("thinking" in losses.dropped) is not thinks
+
+
+def test_thoughts_stay_away_where_there_are_to_be_none() -> None:
+    losses = Losses()
+    body = write(asked(user("Hi"), assistant(MINE, n.Text("a")), user("-")), losses=losses)
+    assert body["messages"][1]["content"] == "a"
+    assert losses.dropped == ("reasoning",)
+    kept = write(asked(user("Hi"), assistant(MINE, n.Text("a")), user("-")), NEW)
+    assert kept["messages"][1]["content"][0]["type"] == "thinking"  # it thinks anyway
+
+
+def test_thoughts_leave_room_for_the_answer() -> None:
+    def limits(max_output: int | None = None, **members: Any) -> tuple[int, int]:
+        aim = Aim("anthropic", OLD, "anthropic", max_output=max_output)
+        body = loads(requests_of.write_request(asked(**members), aim, Losses()))
+        return body["max_tokens"], body["thinking"]["budget_tokens"]
+
+    high = n.Thinking("on", "high")
+    assert limits(thinking=high) == (30_720, 24_576)
+    assert limits(thinking=high, max_tokens=10_000) == (10_000, 8000)
+    assert limits(16_000, thinking=high) == (16_000, 12_800)
+    assert limits(thinking=n.Thinking("on", "max")) == (32_000, 25_600)

@@ -746,7 +746,8 @@ def test_reasoning_survives_an_anthropic_client(name: str) -> None:
     said = anthropic.answers.write_response(read_response(answer, CLAUDE), caller("anthropic"))
     body = {
         "model": "claude",
-        "max_tokens": 50,
+        "max_tokens": 5000,
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
         "messages": [
             {"role": "user", "content": "Hello"},
             {"role": "assistant", "content": orjson.loads(said)["content"]},

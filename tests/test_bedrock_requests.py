@@ -532,7 +532,8 @@ def test_cache_marks() -> None:
 def test_reasoning_goes_back_where_it_came_from() -> None:
     def thoughts(model: str, **members: Any) -> Any:
         said = n.Message("assistant", (n.Reasoning(**members), n.Text("Hi")))
-        return content(ask(HELLO, said, HELLO), model)[1][:-1]
+        thinks = n.Thinking("on", "low")
+        return content(ask(HELLO, said, HELLO, thinking=thinks), model)[1][:-1]
 
     signed = {"reasoningText": {"text": "hm", "signature": "s"}}
     assert thoughts(CLAUDE, text="hm", signature="s", origin=n.ANTHROPIC) == [
@@ -642,7 +643,7 @@ def test_one_call_at_a_time() -> None:
 
 
 def test_thinking() -> None:
-    high = ask(thinking=n.Thinking("on", effort="high"), max_tokens=30_000, temperature=0.5)
+    high = ask(thinking=n.Thinking("on", effort="high"), max_tokens=40_000, temperature=0.5)
     fields = write(high)["additionalModelRequestFields"]
     assert fields == {"thinking": {"type": "enabled", "budget_tokens": 24_576}}
     assert drops(high) == ("temperature",)
@@ -714,7 +715,6 @@ def test_what_has_no_place() -> None:
     }
     request = ask(n.Message("user", (n.Text("Hi"),), name="Ann"), n=1, **hints)
     assert drops(request) == (
-        "name",
         "seed",
         "presence_penalty",
         "verbosity",
@@ -722,6 +722,7 @@ def test_what_has_no_place() -> None:
         "cache_key",
         "metadata",
         "service_tier",
+        "messages.name",
     )
     assert write(request)["requestMetadata"] == {"ok": "yes"}
     with pytest.raises(Untranslatable, match="Routeur-Strict"):
@@ -794,3 +795,34 @@ def test_any_answer_is_read(data: st.DataObject) -> None:
     answer = read_response(body, CLAUDE)
     if answer.error is None:
         assert orjson.loads(write_response(answer, caller("bedrock")))
+
+
+def test_nothing_said() -> None:
+    unsaid = n.Message("system", (n.Text(""),)), n.Message("user", (n.Text(""),))
+    for messages in ((), unsaid):
+        body = write(n.Request("anthropic", "any", messages))
+        assert body["messages"] == [{"role": "user", "content": [{"text": "(empty)"}]}]
+        assert "system" not in body
+
+
+def test_a_custom_call_in_the_history() -> None:
+    call = replace(CALL, arguments="ls -l", kind="custom")
+    loop = (HELLO, n.Message("assistant", (call,)), n.Message("user", (RESULT,)))
+    assert content(ask(*loop))[1][0]["toolUse"]["input"] == {"input": "ls -l"}
+
+
+def test_an_answer_of_no_tokens_is_refused() -> None:
+    assert refusal(ask(max_tokens=0)) == "max_tokens"
+
+
+def test_thoughts_stay_away_where_there_are_to_be_none() -> None:
+    signed = n.Reasoning("hm", signature="s", origin=n.ANTHROPIC)
+    request = ask(HELLO, n.Message("assistant", (signed, n.Text("a"))), HELLO)
+    assert content(request)[1] == [{"text": "a"}]
+    assert drops(request) == ("reasoning",)
+
+
+def test_a_budget_where_nobody_knows_the_limit() -> None:
+    request = ask(thinking=n.Thinking("on", budget=5000))
+    body = orjson.loads(write_request(request, Aim("bedrock", CLAUDE, "anthropic"), Losses()))
+    assert body["inferenceConfig"] == {"maxTokens": 9096}

@@ -723,3 +723,29 @@ def test_the_sdk_sees_a_failure_in_a_stream() -> None:
     with pytest.raises(genai.errors.APIError, match="later"):
         list(client.models.generate_content_stream(model="m", contents="Hello"))
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("SAFETY", "content_filter"),
+        ("MAX_TOKENS", "length"),
+        ("OTHER", "error"),
+        ("UNEXPECTED_TOOL_CALL", "malformed"),
+        ("NEW_WORD", "unknown"),
+    ],
+)
+def test_an_end_without_content(word: str, reason: str) -> None:
+    candidate = {"index": 0, "finishReason": word}
+    whole = read_response({"candidates": [candidate]}, "gemini-3-pro")
+    for found in (whole, answer(event(candidates=[candidate]))):
+        assert (found.choices[0].stop.reason, found.choices[0].stop.raw) == (reason, word)
+
+
+def test_an_overload_within_a_stream_is_one_that_google_knows() -> None:
+    error = orjson.loads(write_error(n.Fault(529, "overloaded"), ""))["error"]
+    assert (error["code"], error["status"]) == (503, "UNAVAILABLE")
+
+
+def test_what_is_no_white_space_of_json_begins_no_array() -> None:
+    assert read("gemini", b"\x0b[") == read("gemini", b"\x0b{")

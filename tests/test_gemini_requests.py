@@ -854,3 +854,25 @@ def test_url_safe_base64_becomes_what_others_read() -> None:
     ]
     (message,) = read(contents=[{"parts": parts}]).messages
     assert {getattr(each, "data", "") for each in message.blocks} == {"+/+/aGk="}
+
+
+def test_nothing_said() -> None:
+    spoken = [{"role": "user", "parts": [{"text": "."}]}]
+    unsaid = n.Message("system", (n.Text(""),)), n.Message("user", (n.Text(""),))
+    for messages in ((), unsaid):
+        body = written(n.Request("anthropic", "any", messages))
+        assert body["contents"] == spoken
+        assert "systemInstruction" not in body
+
+
+def test_texts_of_a_result_stay_apart() -> None:
+    result = replace(RESULT, blocks=(n.Text("a cat"), n.Text("a dog")))
+    found = contents(HELLO, n.Message("assistant", (CALL,)), n.Message("user", (result,)))
+    response = found[-1]["parts"][0]["functionResponse"]["response"]
+    assert response == {"output": "a cat\na dog"}
+
+
+def test_a_budget_without_room() -> None:
+    request = asked(thinking=n.Thinking("on", "low"), max_tokens=1000)
+    assert written(request, FLASH)["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 0
+    assert dropped(request, FLASH) == ("thinking",)

@@ -34,6 +34,7 @@ from routeur.dialects.neutral.media import (
     arguments_text,
     audio_format,
     base64_of,
+    file_name,
     url_of,
 )
 from routeur.dialects.neutral.turns import alternate, call_names, inline_system, split_system
@@ -247,8 +248,9 @@ def test_arguments(text: str, written: str) -> None:
 def test_efforts_and_budgets() -> None:
     assert budget_of(n.Thinking("on", effort="low")) == 4096
     assert budget_of(n.Thinking("on", budget=500)) == 1024
-    assert budget_of(n.Thinking("on", budget=5000), max_tokens=2000) == 1999
-    assert budget_of(n.Thinking("on", budget=5000), max_tokens=500) == 0
+    assert budget_of(n.Thinking("on", budget=5000), max_tokens=2000) == 1600
+    assert budget_of(n.Thinking("on", budget=5000), max_tokens=1280) == 1024
+    assert budget_of(n.Thinking("on", budget=5000), max_tokens=1279) == 0
     assert budget_of(n.Thinking("adaptive")) is None
     assert budget_of(n.Thinking("off", budget=5000)) == 0
     assert effort_of(n.Thinking("on", budget=1024)) == "low"
@@ -298,3 +300,35 @@ def test_a_history_that_cannot_be_read_is_refused(target: str, role: Any) -> Non
     request = n.Request(dialect, "m", (before, n.Message("user", (n.Text("Go on"),))))
     with pytest.raises(Untranslatable, match="compaction"):
         TRANSLATORS[target].requests.write_request(request, Aim(target, "m"), Losses())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "told"),
+    [
+        ("openai_chat", "format", "response_format"),
+        ("openai_responses", "format", "text.format"),
+        ("anthropic", "stop", "stop_sequences"),
+        ("gemini", "n", "generationConfig.candidateCount"),
+        ("gemini", "stop", "generationConfig.stopSequences"),
+        ("gemini", "format", "generationConfig.responseSchema"),
+        ("gemini", "tools[1]", "tools[1]"),
+        ("", "stop", "stop"),
+    ],
+)
+def test_what_is_refused_is_named_as_the_client_spells_it(
+    dialect: str, field: str, told: str
+) -> None:
+    error = Losses(dialect=dialect).refuse(field, "it has none")
+    assert error.field == told
+    assert error.message.startswith(f"`{told}` ")
+
+
+def test_names_of_files() -> None:
+    def named(**members: str) -> str:
+        return file_name(n.File(data="aGk=", **members))
+
+    assert named(title="Report", media_type="application/pdf") == "Report.pdf"
+    assert named(title="a/b v1.2", media_type="text/plain") == "a_b v1.2.txt"
+    assert named(name="x.PDF", title="y") == "x.PDF"
+    assert named() == "document.pdf"
+    assert file_name(n.File("data:text/csv;base64,aGk=", title="t")) == "t.csv"

@@ -533,14 +533,14 @@ def test_documents() -> None:
     assert message["content"] == [
         {
             "type": "file",
-            "file": {"filename": "Report", "file_data": "data:application/pdf;base64,JVBERi0="},
+            "file": {"filename": "Report.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
         },
         {"type": "text", "text": "Notes\nfrom 1999"},
         {"type": "text", "text": "words"},
         {"type": "text", "text": "one"},
         {"type": "image_url", "image_url": {"url": "https://a.example/x.png"}},
     ]
-    assert dropped(asked(user(pdf))) == ("citations",)
+    assert dropped(asked(user(pdf))) == ("file.citations",)
 
 
 @pytest.mark.parametrize(
@@ -788,3 +788,13 @@ def test_requests_are_as_openai_describes_them(each: Recording, model: str) -> N
         return
     if "http_error" not in each.name:  # recorded with a temperature of -1, on purpose
         assert breaks(OPENAI, "CreateChatCompletionRequest", written) == []
+
+
+def test_nothing_said() -> None:
+    spoken = [{"role": "user", "content": "."}]
+    silent = n.Request("anthropic", "any", ())
+    assert write(silent)["messages"] == spoken
+    unsaid = n.Message("system", (n.Text(""),))
+    assert write(asked(unsaid))["messages"] == spoken
+    hi = {"role": "user", "content": "Hi"}
+    assert write(asked(unsaid, user(n.Text("Hi"))))["messages"] == [hi]

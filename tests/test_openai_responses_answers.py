@@ -589,7 +589,9 @@ def test_signatures_come_back_through_a_client_of_this_dialect(name: str) -> Non
         *results,
         {"role": "user", "content": "y"},
     ]
-    request = read_request({"input": history}, model="m", stream=False)
+    request = read_request(
+        {"input": history, "reasoning": {"effort": "low"}}, model="m", stream=False
+    )
     losses = Losses()
     model = "claude-sonnet-4" if dialect == "anthropic" else "gemini-3-pro"
     requests = TRANSLATORS[dialect].requests

@@ -481,14 +481,18 @@ def test_documents() -> None:
     body = write(foreign(n.Message("user", blocks)), losses=losses)
     assert body["input"][0]["content"] == [
         {"type": "input_text", "text": "A\nB"},
-        {"type": "input_file", "filename": "A", "file_data": "data:application/pdf;base64,aGk="},
+        {
+            "type": "input_file",
+            "filename": "A.pdf",
+            "file_data": "data:application/pdf;base64,aGk=",
+        },
         {"type": "input_text", "text": "C"},
         {"type": "input_text", "text": "plain"},
         {"type": "input_file", "file_url": "https://a.example/a.pdf"},
         {"type": "input_text", "text": "inner"},
         {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="},
     ]
-    assert losses.dropped == ("citations",)
+    assert losses.dropped == ("file.citations",)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +526,7 @@ def test_what_would_change_the_answer_is_refused(field: str, request_: n.Request
         ("presence_penalty", foreign(presence_penalty=0.5)),
         ("cache", foreign(cache="")),
         ("cache", foreign(n.Message("user", (n.Text("a", cache="1h"),)))),
-        ("name", foreign(n.Message("user", (n.Text("a"),), name="Ann"))),
+        ("messages.name", foreign(n.Message("user", (n.Text("a"),), name="Ann"))),
         ("user", foreign(user="u" * 65)),
         ("service_tier", foreign(service_tier="batch")),
         ("thinking", foreign(thinking=n.Thinking("on", budget=2000))),
@@ -724,3 +728,14 @@ def test_long_data_is_not_changed() -> None:
 
 def test_the_address() -> None:
     assert address("openai/gpt-5", True) == "/v1/responses"
+
+
+def test_nothing_said() -> None:
+    spoken = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "."}],
+    }
+    unsaid = n.Message("system", (n.Text(""),)), n.Message("user", ())
+    for messages in ((), unsaid, (n.Message("user", (n.Text(""),)),)):
+        assert write(n.Request("anthropic", "any", messages))["input"] == [spoken]

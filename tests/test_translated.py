@@ -251,8 +251,8 @@ async def test_what_an_answer_loses_is_told(make: Make, upstream: Upstream):
     answers(upstream, "GoogleCommon-gemini-3-pro-preview-multi_tool.0")
     strict = {"Routeur-Strict": "true"}
     answer, _ = await ask(router, ANTHROPIC, TARGETS[GEMINI], headers=strict)
-    assert answer.headers["X-Routeur-Trace-Dropped"] == "signature"
-    assert (await router.trace(answer))["dropped"] == ["signature"]
+    assert answer.headers["X-Routeur-Trace-Dropped"] == "tool_call.signature"
+    assert (await router.trace(answer))["dropped"] == ["tool_call.signature"]
 
 
 async def test_a_request_that_breaks_its_own_dialect(make: Make, upstream: Upstream):

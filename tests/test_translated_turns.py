@@ -241,6 +241,7 @@ TEXT = "what is 2 + 3 and 10 + 15?"
 async def talk_chat(sdk: Any, model: str, stream: bool) -> Any:
     described = {"name": "add", "description": ADD, "parameters": NUMBERS}
     asked: dict[str, Any] = {"model": model, "tools": [{"type": "function", "function": described}]}
+    asked["reasoning_effort"] = "low"  # what was thought goes back only where that goes on
     messages: list[Any] = [{"role": "user", "content": TEXT}]
     if stream:
         async with sdk.chat.completions.stream(**asked, messages=messages) as events:
@@ -260,7 +261,7 @@ async def talk_chat(sdk: Any, model: str, stream: bool) -> Any:
 async def talk_responses(sdk: Any, model: str, stream: bool) -> Any:
     tool = {"type": "function", "name": "add", "description": ADD, "parameters": NUMBERS}
     asked: dict[str, Any] = {"model": model, "tools": [tool | {"strict": False}], "store": False}
-    asked["include"] = ["reasoning.encrypted_content"]
+    asked |= {"include": ["reasoning.encrypted_content"], "reasoning": {"effort": "low"}}
     items: list[Any] = [{"role": "user", "content": TEXT}]
     if stream:
         async with sdk.responses.stream(**asked, input=items) as events:
@@ -280,6 +281,7 @@ async def talk_responses(sdk: Any, model: str, stream: bool) -> Any:
 async def talk_anthropic(sdk: Any, model: str, stream: bool) -> Any:
     tool = {"name": "add", "description": ADD, "input_schema": NUMBERS}
     asked: dict[str, Any] = {"model": model, "max_tokens": 2000, "tools": [tool]}
+    asked["thinking"] = {"type": "enabled", "budget_tokens": 1024}
     messages: list[Any] = [{"role": "user", "content": TEXT}]
     if stream:
         async with sdk.messages.stream(**asked, messages=messages) as events:
@@ -303,7 +305,7 @@ async def talk_gemini(sdk: Any, model: str, stream: bool) -> Any:
     tool = types.FunctionDeclaration(name="add", description=ADD, parameters_json_schema=NUMBERS)
     config = types.GenerateContentConfig(
         tools=[types.Tool(function_declarations=[tool])],
-        thinking_config=types.ThinkingConfig(include_thoughts=True),
+        thinking_config=types.ThinkingConfig(include_thoughts=True, thinking_budget=1024),
     )
     asked: dict[str, Any] = {"model": model, "config": config}
     contents = [types.Content(role="user", parts=[types.Part.from_text(text=TEXT)])]

@@ -8,13 +8,24 @@ taken for an older model, as which others' models behind this API behave.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from routeur.dialects.base import Json
 from routeur.dialects.loose import items, members, string
-from routeur.dialects.neutral import Request, Thinking
-from routeur.dialects.neutral.aim import Losses
+from routeur.dialects.neutral import (
+    ANTHROPIC,
+    Block,
+    Message,
+    Reasoning,
+    Request,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from routeur.dialects.neutral.aim import Aim, Losses
 from routeur.dialects.neutral.effort import budget_of, effort_of
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -24,6 +35,8 @@ _NAME = re.compile(
     r"(?:-(opus|sonnet|haiku))?"
 )
 _ALWAYS_THINK = ("fable", "mythos")
+_FOR_ANSWER = 4096  # tokens beside the budget where nobody says how many there may be
+_ALL_CAN = 32_000  # tokens that all models that think by a budget may answer
 _DYNAMIC = Thinking("on", effort="medium")  # for models that cannot decide themselves
 
 # The subset of JSON Schema of structured outputs, as Anthropic's own SDKs reduce schemas to it.
@@ -126,12 +139,81 @@ def thinking(request: Request, model: str, max_tokens: int, losses: Losses) -> t
     if _forces(request):
         losses.drop("thinking")  # the API takes only one of the two
         return {}, ""
-    if not knows.adaptive:
-        return _budgeted(wanted, max_tokens, losses), ""
-    show = _shown(wanted)
-    if wanted.budget and knows.budget:
-        return {**_budgeted(wanted, max_tokens, losses), **show}, ""
-    return {"type": "adaptive", **show}, effort_of(wanted, knows.efforts)
+    show = _shown(wanted) if knows.adaptive else {}
+    if knows.adaptive and not (wanted.budget and knows.budget):
+        return {"type": "adaptive", **show}, effort_of(wanted, knows.efforts)
+    config = {} if _unsigned_loop(request.messages) else _budgeted(wanted, max_tokens)
+    if not config:
+        losses.drop("thinking")
+        return {}, ""
+    return {**config, **show}, ""
+
+
+def room(request: Request, aim: Aim, usual: int) -> int:
+    """The max_tokens of a foreign request; what was not said leaves room behind the thoughts."""
+    if request.max_tokens is not None:
+        return request.max_tokens
+    wanted = request.thinking
+    if aim.max_output or wanted is None or not claude(aim.model).budget:
+        return aim.max_output or usual
+    budget = budget_of(wanted)
+    if budget is None:
+        budget = budget_of(_DYNAMIC) or 0
+    return max(usual, min(budget + max(_FOR_ANSWER, -(-budget // 4)), _ALL_CAN))
+
+
+def remembered(
+    messages: Sequence[Message], model: str, config: Json, losses: Losses
+) -> tuple[Message, ...]:
+    """A foreign history, without its thoughts where Claude is not to think.
+
+    `config` is the request's `thinking`: an answer that holds thoughts may be refused without any.
+    """
+    thinks = config.get("type", "disabled") != "disabled" or claude(model).off != "disabled"
+    if thinks or not any(_is_signed(block) for each in messages for block in each.blocks):
+        return tuple(messages)
+    losses.drop("reasoning")
+    return tuple(
+        replace(each, blocks=tuple(one for one in each.blocks if not _is_signed(one)))
+        for each in messages
+    )
+
+
+def _is_signed(block: Block) -> bool:
+    """Whether Claude would take it as thoughts of its own."""
+    if not isinstance(block, Reasoning) or block.origin != ANTHROPIC:
+        return False
+    return bool(block.signature or block.encrypted)
+
+
+def _unsigned_loop(messages: Sequence[Message]) -> bool:
+    """Whether results go back to calls with no thoughts before them: then budgets are refused.
+
+    A loop of calls and results is one turn, and the thoughts stand at its head or before the last
+    calls. It begins behind the user's last message that holds no results.
+    """
+    if not messages or messages[-1].role == "assistant":
+        return False
+    loop: list[list[Block]] = []
+    previous = ""
+    for each in messages:
+        if each.role == "user" and not any(isinstance(one, ToolResult) for one in each.blocks):
+            loop = loop if previous == "user" else []
+        elif each.role == "assistant":
+            if previous != "assistant":
+                loop.append([])
+            loop[-1] += [one for one in each.blocks if _stands(one)]
+        previous = previous if each.role == "system" else each.role
+    if not loop or not any(isinstance(one, ToolCall) for one in loop[-1]):
+        return False
+    return not any(blocks and _is_signed(blocks[0]) for blocks in (loop[0], loop[-1]))
+
+
+def _stands(block: Block) -> bool:
+    """Whether it will be written: blank texts and others' thoughts are not."""
+    if isinstance(block, Reasoning):
+        return _is_signed(block)
+    return not isinstance(block, Text) or bool(block.text.strip())
 
 
 def _off(knows: Claude, losses: Losses) -> tuple[Json, str]:
@@ -141,14 +223,12 @@ def _off(knows: Claude, losses: Losses) -> tuple[Json, str]:
     return {}, "low"  # the nearest there is
 
 
-def _budgeted(wanted: Thinking, max_tokens: int, losses: Losses) -> Json:
+def _budgeted(wanted: Thinking, max_tokens: int) -> Json:
+    """Thinking by a budget; {} where max_tokens leaves no room for it."""
     budget = budget_of(wanted, max_tokens)
     if budget is None:
         budget = budget_of(_DYNAMIC, max_tokens)
-    if not budget:
-        losses.drop("thinking")  # max_tokens leaves no room
-        return {}
-    return {"type": "enabled", "budget_tokens": budget}
+    return {"type": "enabled", "budget_tokens": budget} if budget else {}
 
 
 def _shown(wanted: Thinking) -> Json:

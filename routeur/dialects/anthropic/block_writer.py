@@ -109,7 +109,7 @@ class BlockWriter:
         return raw
 
     def _text(self, block: Text) -> Json | None:
-        self.losses.drop_all({"signature": block.signature})
+        self.losses.drop_all({"text.signature": block.signature})
         if not (block.text if self.answer else block.text.strip()):
             self.losses.drop_all({"cache": block.cache})
             return None
@@ -144,7 +144,7 @@ class BlockWriter:
         return None
 
     def _call(self, block: ToolCall) -> Json:
-        self.losses.drop_all({"signature": block.signature})
+        self.losses.drop_all({"tool_call.signature": block.signature})
         text = block.arguments
         raw = {
             "type": "tool_use",
@@ -170,8 +170,8 @@ class BlockWriter:
         if self.answer:
             self.losses.drop("image")
             return None
-        self.losses.drop_all({"signature": block.signature})
-        self.losses.drop_all({"detail": block.detail if block.detail != "auto" else ""})
+        self.losses.drop_all({"image.signature": block.signature})
+        self.losses.drop_all({"image.detail": block.detail if block.detail != "auto" else ""})
         return self._with({"type": "image", "source": self._image_source(block)}, block)
 
     def _image_source(self, block: Image | File) -> Json:

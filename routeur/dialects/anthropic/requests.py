@@ -8,6 +8,7 @@ temperature, top_p and top_k under 2026-10-21, too.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from routeur.dialects import expect
@@ -16,7 +17,16 @@ from routeur.dialects.anthropic.block_writer import BlockWriter
 from routeur.dialects.anthropic.blocks import read_content
 from routeur.dialects.anthropic.turns import turns
 from routeur.dialects.base import Json
-from routeur.dialects.claude import claude, read_cache, sampling, schema, thinking, write_cache
+from routeur.dialects.claude import (
+    claude,
+    read_cache,
+    remembered,
+    room,
+    sampling,
+    schema,
+    thinking,
+    write_cache,
+)
 from routeur.dialects.exact import dumps
 from routeur.dialects.loose import members, string, without
 from routeur.dialects.neutral import (
@@ -211,18 +221,24 @@ def _written(request: Request, aim: Aim, losses: Losses) -> Json:
     writer = BlockWriter(losses, own, aim.origin)
     _refuse(request, losses)
     extra = dict(losses.extras(request, NAME))
+    body: Json = {"model": aim.model}
+    if own:
+        limit = request.max_tokens
+        body["max_tokens"] = aim.max_output or MAX_TOKENS if limit is None else limit
+        thoughts = _own_thinking(request)
+    else:
+        body["max_tokens"] = room(request, aim, MAX_TOKENS)
+        thoughts = _thinking(request, aim, body["max_tokens"], losses)
+        config = thoughts.get("thinking", {})
+        kept = remembered(request.messages, aim.model, config, losses)
+        request = replace(request, messages=kept)
     system, messages = turns(request, aim, writer)
-    limit = request.max_tokens
-    body: Json = {
-        "model": aim.model,
-        "max_tokens": aim.max_output or MAX_TOKENS if limit is None else limit,
-    }
     if system:
         body["system"] = system
     body["messages"] = messages
     body |= _settings(request, losses)
     body |= _tools(request, aim, losses)
-    body |= _own_thinking(request) if own else _thinking(request, aim, body["max_tokens"], losses)
+    body |= thoughts
     _add_format(body, request, losses)
     for name, value in extra.items():
         known = body.get(name)

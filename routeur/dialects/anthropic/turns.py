@@ -45,7 +45,7 @@ def _turn(message: Message, writer: BlockWriter) -> Turn:
         for block in message.blocks:
             if isinstance(block, Image | File):
                 raise writer.losses.refuse("messages", "the assistant's turns hold no files here")
-    writer.losses.drop_all({"name": message.name})
+    writer.losses.drop_all({"messages.name": message.name})
     turn: Turn = {"role": message.role, "content": writer.write_all(message.blocks)}
     return turn | message.extra if writer.own else turn
 

@@ -329,10 +329,11 @@ def understood(block: Reasoning, to: Writing) -> bool:
 def _write_call(block: ToolCall, to: Writing) -> list[Json]:
     if block.signature:
         to.losses.drop("tool_call.signature")
+    text = block.arguments
     call = {
         "toolUseId": tool_id(block.id),
         "name": tool_name(block.name, to.losses) if to.origin is not None else block.name,
-        "input": arguments_json(block.arguments),
+        "input": {"input": text} if block.kind == "custom" else arguments_json(text),
     }
     return [{"toolUse": call}]
 

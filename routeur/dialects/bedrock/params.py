@@ -14,23 +14,14 @@ from routeur.dialects import claude, expect
 from routeur.dialects.base import Json
 from routeur.dialects.exact import dumps, encoded, loads
 from routeur.dialects.loose import members, without
-from routeur.dialects.neutral import (
-    ANTHROPIC,
-    Message,
-    Reasoning,
-    Request,
-    ResponseFormat,
-    Thinking,
-    ToolCall,
-    ToolChoice,
-)
+from routeur.dialects.neutral import Request, ResponseFormat, Thinking, ToolChoice
 from routeur.dialects.neutral.aim import Aim, Losses
 from routeur.dialects.neutral.effort import effort_of
 
 # Members that no other dialect has: without the first the answer would be another.
 ESSENTIAL = frozenset(("guardrailConfig", "promptVariables"))
 
-_MOST = 64_000  # tokens that Claude may answer where nothing else is known
+_USUAL = 4096  # tokens that Claude may answer where nothing else is known, beside its thoughts
 _INFERENCE = ("maxTokens", "temperature", "topP", "stopSequences")
 _SHOWN = {None: None, "summarized": True, "omitted": False}
 _MODES = {"enabled": "on", "adaptive": "adaptive", "disabled": "off"}
@@ -129,11 +120,11 @@ def _read_parallel(fields: Json, body: Json) -> Json:
 # ── writing
 
 
-def write_params(request: Request, aim: Aim, losses: Losses, messages: list[Message]) -> Json:
+def write_params(request: Request, aim: Aim, losses: Losses) -> Json:
     """The members beside messages, system and tools. May: Untranslatable."""
     own = request.dialect == aim.dialect
     extra = losses.extras(request, aim.dialect)
-    said = _as_said(request) if own else _adapted(request, aim, losses, messages)
+    said = _as_said(request) if own else _adapted(request, aim, losses)
     inference, fields, output = said
     inference |= members(extra.get("inferenceConfig"))
     fields |= members(extra.get("additionalModelRequestFields"))
@@ -193,12 +184,10 @@ def one_call(request: Request) -> Json:
     return {**written, "disable_parallel_tool_use": not request.parallel_tools}
 
 
-def _adapted(
-    request: Request, aim: Aim, losses: Losses, messages: list[Message]
-) -> tuple[Json, Json, Json]:
+def _adapted(request: Request, aim: Aim, losses: Losses) -> tuple[Json, Json, Json]:
     """The same of a foreign request, as the model takes it."""
     if aim.vendor == "anthropic":
-        return _for_claude(request, aim, losses, messages)
+        return _for_claude(request, aim, losses)
     fields = _effort(request, aim.model.lower(), losses)
     temperature = request.temperature
     if temperature is not None and temperature > 1:
@@ -213,19 +202,14 @@ def _adapted(
     return _inference(request, temperature, request.top_p), fields, {}
 
 
-def _for_claude(
-    request: Request, aim: Aim, losses: Losses, messages: list[Message]
-) -> tuple[Json, Json, Json]:
-    room = request.max_tokens or aim.max_output or _MOST
+def _for_claude(request: Request, aim: Aim, losses: Losses) -> tuple[Json, Json, Json]:
+    room = claude.room(request, aim, _USUAL)
     thinking, effort = claude.thinking(request, aim.model, room, losses)
-    if thinking.get("type") == "enabled" and _unsigned_loop(messages):
-        losses.drop("thinking")
-        thinking = {}
     thinks = thinking.get("type") in ("enabled", "adaptive")
     sampling = claude.sampling(request, aim.model, thinks, losses)
     inference = _inference(request, sampling.pop("temperature", None), sampling.pop("top_p", None))
-    if "budget_tokens" in thinking and request.max_tokens is None and aim.max_output:
-        inference["maxTokens"] = aim.max_output  # the default may be below the budget
+    if "budget_tokens" in thinking:
+        inference["maxTokens"] = room  # the default may be below the budget
     fields: Json = {**sampling, **({"thinking": thinking} if thinking else {})}
     if request.tools and request.parallel_tools is False and _may_call(request):
         fields["tool_choice"] = one_call(request)
@@ -234,18 +218,6 @@ def _for_claude(
 
 def _may_call(request: Request) -> bool:
     return request.tool_choice is None or request.tool_choice.mode != "none"
-
-
-def _unsigned_loop(messages: list[Message]) -> bool:
-    """Whether results are to go back to a turn without thinking: then budgets are refused."""
-    answers = [each for each in messages if each.role == "assistant"]
-    if not answers or messages[-1] is answers[-1]:
-        return False
-    blocks = answers[-1].blocks
-    calls = any(isinstance(each, ToolCall) for each in blocks)
-    return calls and not any(
-        isinstance(each, Reasoning) and each.origin == ANTHROPIC for each in blocks[:1]
-    )
 
 
 def _effort(request: Request, model: str, losses: Losses) -> Json:
@@ -281,6 +253,8 @@ def _write_format(format: ResponseFormat, losses: Losses, own: bool) -> Json:
 def _refuse_others(request: Request, losses: Losses) -> None:
     """What has no place here: refused if the answer would be another, else dropped."""
     losses.only_one_text(request)
+    if request.max_tokens is not None and request.max_tokens < 1:
+        raise losses.refuse("max_tokens", "it is at least 1 here")
     if request.logprobs:
         raise losses.refuse("logprobs", "it has none")
     losses.drop_all(

@@ -23,6 +23,7 @@ from routeur.dialects.bedrock.blocks import (
 from routeur.dialects.bedrock.params import ESSENTIAL, read_params, write_params
 from routeur.dialects.bedrock.tools import read_choice, read_tools, write_tools
 from routeur.dialects.bedrock.turns import fitting
+from routeur.dialects.claude import remembered
 from routeur.dialects.clouds import bedrock_path
 from routeur.dialects.exact import dumps
 from routeur.dialects.neutral import (
@@ -99,8 +100,11 @@ def write_request(request: Request, aim: Aim, losses: Losses) -> bytes:
     system, rest = split_system(request.messages)
     if system and not rest and not own:
         rest = [Message("user", system.pop().blocks)]
+    params = write_params(request, aim, losses)
+    if claude and not own:
+        config = params.get("additionalModelRequestFields", {}).get("thinking", {})
+        rest = list(remembered(rest, aim.model, config, losses))
     messages = rest if own else fitting(rest, aim, to)
-    params = write_params(request, aim, losses, messages)
     chosen = "tool_choice" in params.get("additionalModelRequestFields", {})
     for_tools = replace(to, caches=own or claude)  # Nova takes no marks on them
     written = {

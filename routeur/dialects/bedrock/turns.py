@@ -31,13 +31,13 @@ def fitting(messages: Sequence[Message], aim: Aim, to: Writing) -> list[Message]
     """The messages behind the system's first ones. May: Untranslatable."""
     for each in messages:
         if each.name:
-            to.losses.drop("name")
+            to.losses.drop("messages.name")
         if each.role == "assistant" and any(isinstance(one, Image | File) for one in each.blocks):
             raise to.losses.refuse("messages", "the assistant's turns hold no files here")
     found = alternate(
         replace(each, blocks=tuple(_kept(each.blocks, to))) for each in inline_system(messages)
     )
-    if found and found[0].role == "assistant":
+    if not found or found[0].role == "assistant":
         found.insert(0, Message("user", (Text(EMPTY),)))
     found = alternate(_paired(found, to.losses))
     if found and found[-1].role == "assistant" and aim.vendor == "anthropic":

@@ -45,6 +45,7 @@ __all__ = [
 STREAM_TYPE = "text/event-stream"
 
 _KEY_INVALID = "API_KEY_INVALID"  # said with a 400
+_WHITE = b" \t\r\n"  # as JSON has it
 _LINE_ENDS = (b"\n", b"\r", b"}")
 
 
@@ -68,7 +69,7 @@ class Frames:
             self.rest = chunk
             if not chunk.strip():
                 return []
-            self._cutter = Elements() if chunk.lstrip()[:1] == b"[" else sse.Frames()
+            self._cutter = Elements() if chunk.lstrip(_WHITE)[:1] == b"[" else sse.Frames()
         frames = self._cutter.feed(chunk)
         rest = self._cutter.rest
         if rest.endswith(_LINE_ENDS) and not rest.isspace() and _parsed(rest) is not None:

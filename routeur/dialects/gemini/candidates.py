@@ -97,7 +97,7 @@ class Candidate:
 
     def take(self, candidate: Json, found: list[Event]) -> None:
         """Add the events of what has come."""
-        if len(candidate) > 2 or "index" not in candidate:
+        if len(candidate) != 2 or "content" not in candidate or "index" not in candidate:
             self._look_aside(candidate)
         content = candidate.get("content")
         if type(content) is dict:

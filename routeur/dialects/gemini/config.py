@@ -278,6 +278,7 @@ def _budget(thinking: Thinking, limit: int | None, model: str, losses: Losses) -
     if budget:
         return min(max(budget, least), most)
     if kind != "pro":
+        losses.drop_all({"thinking": thinking.mode != "off" and thinking.effort != "none"})
         return 0
     losses.drop("thinking.mode")
     return least

@@ -45,6 +45,7 @@ _READ = frozenset(
 # Without these, another prompt would be answered, or not checked or kept as its sender wants.
 _ESSENTIAL = frozenset("cachedContent modelArmorConfig outputConfig continuationToken".split())
 _TIERS = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
+_OPENING = "."  # what a user says who has said nothing
 _USUAL_TIERS = ("auto", "default", "standard", "standard_only")
 
 
@@ -127,8 +128,9 @@ def written(request: Request, aim: Aim, losses: Losses) -> Json:
         system, messages = [], [Message("user", each.blocks) for each in system]
     if system:
         blocks = [block for each in system for block in each.blocks]
-        found = [part for block in blocks for part in parts.write(block)]
-        body["systemInstruction"] = {"parts": found}
+        found = [part for block in blocks if own or block != Text() for part in parts.write(block)]
+        if found:
+            body["systemInstruction"] = {"parts": found}
     body["contents"] = _Contents(parts, aim).write(messages)
     if tools := write_tools(request, losses):
         body["tools"] = tools
@@ -196,6 +198,8 @@ class _Contents:
         self._order = {id: number for number, id in enumerate(self._names)}
         contents = [self._content(each) for each in messages]
         contents = [each for each in contents if each["parts"] or self._parts.own]
+        if not contents:
+            contents = [{"role": "user", "parts": [{"text": _OPENING}]}]
         if self._newer and not self._parts.own:
             _skip_validation(contents)
         return contents

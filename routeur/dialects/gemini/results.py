@@ -14,7 +14,6 @@ from routeur.dialects.gemini.blocks import Parts, read_part
 from routeur.dialects.gemini.wire import a_list, a_string, an_object
 from routeur.dialects.neutral import Block, Text, ToolCall, ToolResult
 from routeur.dialects.neutral.ids import is_made, made_id
-from routeur.dialects.neutral.turns import text_of
 
 _MEMBERS = frozenset(("id", "name", "response", "parts"))  # those that have fields
 
@@ -98,7 +97,7 @@ def write_result(
 
 
 def _response(block: ToolResult) -> Json | orjson.Fragment:
-    text = text_of(block.blocks)
+    text = "\n".join(each.text for each in block.blocks if isinstance(each, Text))
     value: object = orjson.Fragment(text) if _is_object(text) else text
     if block.is_error:
         return {"error": value}

@@ -62,12 +62,13 @@ _FINISH: dict[StopReason, str] = {
     "malformed": "MALFORMED_FUNCTION_CALL",
     "error": "OTHER",
 }
+_OVERLOADED = 529  # Anthropic's own status
 
 
 def write_error(fault: Fault, request_id: str) -> bytes:
     """An error answer's body."""
     return gemini.write_error(
-        fault.status,
+        503 if fault.status == _OVERLOADED else fault.status,
         fault.message,
         type=fault.type,
         code=fault.code,

@@ -9,6 +9,33 @@ from typing import Literal
 from routeur.dialects.base import Json
 from routeur.dialects.neutral import ANTHROPIC, BEDROCK, GEMINI, RESPONSES, Opaque, Request
 
+# How clients spell what has another name here.
+_SPELLED = {
+    "openai_chat": {"format": "response_format"},
+    "openai_responses": {
+        "format": "text.format",
+        "max_tokens": "max_output_tokens",
+        "messages": "input",
+    },
+    "anthropic": {"format": "output_config.format", "stop": "stop_sequences"},
+    "gemini": {
+        "format": "generationConfig.responseSchema",
+        "logprobs": "generationConfig.responseLogprobs",
+        "max_tokens": "generationConfig.maxOutputTokens",
+        "messages": "contents",
+        "modalities": "generationConfig.responseModalities",
+        "n": "generationConfig.candidateCount",
+        "stop": "generationConfig.stopSequences",
+        "system": "systemInstruction",
+        "tool_choice": "toolConfig.functionCallingConfig",
+    },
+    "bedrock": {
+        "format": "outputConfig.textFormat",
+        "max_tokens": "inferenceConfig.maxTokens",
+        "stop": "inferenceConfig.stopSequences",
+        "tool_choice": "toolConfig.toolChoice",
+    },
+}
 _ORIGINS = {"anthropic": ANTHROPIC, "google": GEMINI}
 
 
@@ -36,13 +63,14 @@ class Losses:
     """Collects what a writer cannot say: harmless hints are dropped and named, the rest refused.
 
     With `strict` (the client's `Routeur-Strict: true`) nothing is dropped. Answers are written with
-    one that is not strict: what is in them has been paid for.
+    one that is not strict: what is in them has been paid for. `dialect` is the client's.
     """
 
-    __slots__ = ("_names", "strict")
+    __slots__ = ("_names", "_spelled", "strict")
 
-    def __init__(self, strict: bool = False) -> None:
+    def __init__(self, strict: bool = False, dialect: str = "") -> None:
         self.strict = strict
+        self._spelled = _SPELLED.get(dialect, {})
         self._names: dict[str, None] = {}
 
     @property
@@ -62,7 +90,12 @@ class Losses:
         self._names[field] = None
 
     def refuse(self, field: str, why: str) -> Untranslatable:
-        """The error to raise where leaving it out would change the answer."""
+        """The error to raise where leaving it out would change the answer.
+
+        `field` is the neutral name, or its path; the client is told its own.
+        """
+        name, dot, rest = field.partition(".")
+        field = self._spelled.get(name, name) + dot + rest
         return Untranslatable(field, f"`{field}` cannot be passed on to this provider: {why}")
 
     def drop_all(self, fields: Mapping[str, object]) -> None:

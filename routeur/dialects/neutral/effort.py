@@ -20,9 +20,10 @@ _BUDGETS = {
 
 
 def budget_of(thinking: Thinking, max_tokens: int | None = None) -> int | None:
-    """The budget in tokens, within LEAST and below max_tokens; None: leave it to the model.
+    """The budget in tokens, at least LEAST; None: leave it to the model.
 
-    0 where reasoning is off, and where max_tokens leaves no room for it.
+    A fifth of max_tokens is left for the answer. 0 where reasoning is off, and where max_tokens
+    leaves no room for it.
     """
     if thinking.mode == "off":
         return 0
@@ -32,8 +33,8 @@ def budget_of(thinking: Thinking, max_tokens: int | None = None) -> int | None:
     if not budget:
         return budget
     budget = max(LEAST, budget)
-    if max_tokens is not None and budget >= max_tokens:
-        budget = max_tokens - 1
+    if max_tokens is not None:
+        budget = min(budget, max_tokens * 4 // 5)
     return budget if budget >= LEAST else 0
 
 

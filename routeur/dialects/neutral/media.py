@@ -27,6 +27,21 @@ _BEGINNINGS = {
     "JVBERi0": "application/pdf",
 }
 
+# How names of files end, by their media types.
+_ENDINGS = {
+    "application/pdf": "pdf",
+    "application/json": "json",
+    "application/msword": "doc",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
+    "text/plain": "txt",
+    "text/markdown": "md",
+    "text/csv": "csv",
+    "text/html": "html",
+}
+
 _AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "l16": "pcm16"}
 
 
@@ -63,6 +78,15 @@ def url_of(block: Image | File, default: str = "application/octet-stream") -> st
     if block.data:
         return f"data:{block.media_type or default};base64,{standard_base64(block.data)}"
     return block.url
+
+
+def file_name(block: File) -> str:
+    """A name for a file that is given to OpenAI, which looks at its ending, and takes no path."""
+    name = (block.name or block.title or "document").replace("/", "_")
+    if name.rpartition(".")[2].lower() in _ENDINGS.values() and "." in name:
+        return name
+    kind = (base64_of(block) or (block.media_type,))[0] or "application/pdf"
+    return f"{name}.{_ENDINGS.get(kind, kind.rpartition('/')[2])}"
 
 
 def audio_format(media_type: str) -> str:

@@ -16,6 +16,7 @@ from routeur.dialects.openai_chat.assistant import write_assistant
 from routeur.dialects.openai_chat.blocks import read_assistant, read_content
 from routeur.dialects.openai_chat.parts import Target, text_part, write_content, write_parts
 
+_OPENING = "."  # what a user says who has said nothing
 _KNOWN = {
     "system": {"role", "content", "name"},
     "user": {"role", "content", "name"},
@@ -118,6 +119,8 @@ def write_messages(request: Request, target: Target) -> list[Json]:
     for message in request.messages:
         writer.add(message)
     writer.flush()
+    if not writer.written and not target.own:
+        return [{"role": "user", "content": _OPENING}]
     return writer.written
 
 
@@ -157,6 +160,8 @@ class _Writer:
 
     def _system(self, message: Message) -> None:
         content = write_content(message.blocks, self._target, "\n\n")
+        if not content and not self._target.own:
+            return
         role = "developer" if message.developer else "system"
         self.written.append(_named({"role": role, "content": content}, message, self._target))
 

@@ -24,7 +24,7 @@ from routeur.dialects.neutral import (
 )
 from routeur.dialects.neutral.aim import Aim, Losses
 from routeur.dialects.neutral.ids import fit_id
-from routeur.dialects.neutral.media import url_of
+from routeur.dialects.neutral.media import file_name, url_of
 from routeur.dialects.openai_chat.blocks import PDF
 
 _LONGEST_ID = 40  # characters: "string too long" says OpenAI's own endpoint beyond
@@ -136,7 +136,7 @@ def _image(block: Image, target: Target) -> list[Json]:
 
 def _file(block: File, target: Target) -> list[Json]:
     if block.citations:
-        target.losses.drop("citations")
+        target.losses.drop("file.citations")
     if target.own and (kind := block.extra.get("type")):
         named = {"document_name": block.name} if block.name else {}
         return [
@@ -172,7 +172,7 @@ def _inner(block: File, target: Target) -> Json:
     if target.own:
         named = {"filename": block.name} if block.name else {}
         return {**named, "file_data": block.data or url}
-    return {"filename": block.name or block.title or "document.pdf", "file_data": url}
+    return {"filename": file_name(block), "file_data": url}
 
 
 def _audio(block: Audio, target: Target) -> list[Json]:

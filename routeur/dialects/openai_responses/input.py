@@ -22,7 +22,7 @@ from routeur.dialects.neutral import (
 )
 from routeur.dialects.neutral.aim import Aim, Losses
 from routeur.dialects.neutral.ids import fit_id
-from routeur.dialects.neutral.media import is_data_url, url_of
+from routeur.dialects.neutral.media import file_name, is_data_url, url_of
 from routeur.dialects.openai_responses import NAME
 from routeur.dialects.openai_responses.items import (
     part_of,
@@ -34,8 +34,13 @@ from routeur.dialects.openai_responses.items import (
 _OPENAI = ("openai_chat", NAME)  # whose file ids and cache marks are the same
 _REACHED = ("http://", "https://")
 _BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
-_ENDINGS = {"pdf": "pdf", "plain": "txt", "markdown": "md", "csv": "csv", "html": "html"}
 _OF_MODEL = ("reasoning", "function_call", "custom_tool_call")
+# What a user says who has said nothing.
+_OPENING = {
+    "type": "message",
+    "role": "user",
+    "content": [{"type": "input_text", "text": "."}],
+}
 _PREFILL = "they end with the model's own words, and the Responses API would not go on with them"
 
 
@@ -56,7 +61,7 @@ class Input:
 
     def message(self, message: Message) -> None:
         """All items of a message: one for each run of content, and those of other blocks."""
-        self.losses.drop_all({"name": message.name})
+        self.losses.drop_all({"messages.name": message.name})
         run: list[Block] = []
         for block in message.blocks:
             if not _is_item(block, message):
@@ -197,6 +202,8 @@ class Input:
         match block:
             case Text():
                 self.losses.drop_all({"text.signature": block.signature})
+                if not block.text and not self.own and block.cache is None:
+                    return []
                 part = {"type": "input_text", "text": block.text}
                 return [{**part, **self._mark(block.cache)}]
             case Image():
@@ -228,7 +235,7 @@ class Input:
         return {**part, **block.extra} if self.own else part
 
     def _file(self, block: File) -> list[Json]:
-        self.losses.drop_all({"citations": block.citations})
+        self.losses.drop_all({"file.citations": block.citations})
         told = "\n".join(each for each in (block.title, block.context) if each)
         words = [{"type": "input_text", "text": told}] if told and not self.own else []
         if block.blocks:
@@ -247,7 +254,7 @@ class Input:
         elif block.data and self.own:
             part["file_data"] = block.data  # it came without a data URL's head
         elif block.data or is_data_url(block.url):
-            part.setdefault("filename", block.title or _file_name(block))
+            part["filename"] = block.name if self.own and block.name else file_name(block)
             part["file_data"] = self._document(block)
         else:
             part["file_url"] = self._reachable(block.url, "file")
@@ -298,7 +305,9 @@ def write_input(request: Request, aim: Aim, losses: Losses) -> list[Json]:
     for message in request.messages:
         if not is_instructions(message):
             writer.message(message)
-    return writer.items if writer.own else _without_stranded(writer.items, losses)
+    if writer.own:
+        return writer.items
+    return _without_stranded(writer.items, losses) or [_OPENING]
 
 
 INSTRUCTIONS = {"type": "instructions"}  # marks, as a message's `extra`, the member of this name
@@ -339,12 +348,6 @@ def _without_stranded(items: list[Json], losses: Losses) -> list[Json]:
         found.append(item)
         follows = item["type"] in _OF_MODEL or item.get("role") == "assistant"
     return found[::-1]
-
-
-def _file_name(block: File) -> str:
-    """The API wants a name with what it is given, and looks at its ending."""
-    kind = url_of(block, "application/pdf")[:64].partition(";")[0].rpartition("/")[2].lower()
-    return f"document.{_ENDINGS.get(kind, kind)}"
 
 
 def _mark(cache: str | None) -> bool | None:
