@@ -22,6 +22,7 @@ The modules, in reading order: first the path of a request, then what stands bes
     passage.py               one attempt: the way to a provider and back
         reply.py             its answer: judged, held until it may go, then copied
         translated.py        the same where the provider speaks another dialect
+        stream.py            the frames of such an answer, through the neutral events
         conversions.py       and for embeddings and counts of tokens
     providers.py             configured providers, their credentials and models
     standing.py              how every credential is doing with every model
@@ -43,6 +44,7 @@ The modules, in reading order: first the path of a request, then what stands bes
     pool.py                  the connections of one credential
         local.py             those of `echo`, without a network
     upstream.py              one connection: HTTP/1.1 over httptools, framing counted byte by byte
+        receiver.py          what it hands an answer to
         heads.py             the heads of answers, and how their bodies are framed
     relay.py                 what is kept of an answer beside its path: the tap
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import sys
@@ -50,7 +49,7 @@ from routeur.providers import Provider
 from routeur.proxy import Proxy
 from routeur.retries import Budget
 from routeur.rules import Table
-from routeur.server import CLOSED, ClientConnection, Server, check_parser
+from routeur.server import CLOSED, ClientConnection, Server, check_parser, require_free
 from routeur.standing import Standings
 from routeur.traces import Traces
 
@@ -118,7 +117,7 @@ class Router:
         if listen is not None:
             made = loop.create_server(self.server, sock=listen, backlog=BACKLOG)
         elif host.startswith("unix:"):
-            _require_free(host[5:])
+            require_free(host[5:])
             self._path = host[5:]
             made = loop.create_unix_server(self.server, self._path, backlog=BACKLOG)
         else:
@@ -439,13 +438,6 @@ class Router:
             self._bug(error)
         else:
             self.log.counted("malformed", "requests that are not well-formed HTTP/1.1 were refused")
-
-
-def _require_free(path: str) -> None:
-    """Raise OSError where somebody serves on a unix socket; a dead one is replaced."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(path) == 0:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:

@@ -8,7 +8,10 @@ not being read.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import select
+import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -432,3 +435,10 @@ def check_parser() -> None:
         raise RuntimeError(
             "aiohttp was installed without its C parser (or AIOHTTP_NO_EXTENSIONS is set)"
         )
+
+
+def require_free(path: str) -> None:
+    """Raise OSError where somebody serves on a unix socket; a dead one is replaced."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == 0:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -21,32 +21,21 @@ from routeur.dialects.base import Json, Usage
 from routeur.dialects.inflate import CODINGS, PLAIN, Inflater, inflate
 from routeur.dialects.neutral import Fault, Request, Response
 from routeur.dialects.neutral.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
-from routeur.dialects.neutral.collect import Collector, events_of
+from routeur.dialects.neutral.collect import events_of
 from routeur.dialects.neutral.events import (
-    ArgumentsDelta,
-    Event,
     Failed,
-    Ping,
-    ReasoningDelta,
-    RefusalDelta,
-    Start,
-    Stopped,
-    SummaryDelta,
-    TextDelta,
-    UsageUpdate,
 )
-from routeur.dialects.refusals import Refusal
-from routeur.dialects.translate import TRANSLATORS, Answers
+from routeur.dialects.translate import TRANSLATORS
 from routeur.errors import ClientError, RouteurError, UpstreamError
 from routeur.facts import CHARACTERS_PER_TOKEN, Facts
 from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
 from routeur.passage import Passage, target_of
-from routeur.reply import FIRST_TOKEN, HEADERS, HOLD, LATE, OUR_CREDENTIAL, Judged
+from routeur.reply import HEADERS, HOLD, LATE
+from routeur.stream import Fallen, Stream
 from routeur.usage import cost
 
 ANTHROPIC_VERSION = b"2023-06-01"  # what a client of another dialect does not say
 OVERLOADED = 529  # Anthropic's own status
-LONGEST_MESSAGE = 500  # characters of a provider's words in an error of ours
 STEP = 1024 * 1024  # bytes that are inflated at once
 WHOLE_AT_MOST = 64 * 1024 * 1024  # bytes of an unstreamed answer
 TOO_LARGE = "the provider's answer is too large to be translated"
@@ -64,7 +53,6 @@ _ABOUT_BYTES = re.compile(
     rb"\r\n(?:content-[a-z-]+|etag|vary|accept-ranges|digest):[^\r]*(?=\r\n)", re.IGNORECASE
 )
 _STATUSES = frozenset(HTTPStatus)
-_TEXT = (TextDelta, ReasoningDelta, SummaryDelta, ArgumentsDelta, RefusalDelta)
 
 
 def neutral(facts: Facts) -> Request:
@@ -94,25 +82,6 @@ def aim_at(place: Place) -> Aim:
         max_output=model.output if model else None,
         abilities=model.has if model else None,
     )
-
-
-class Fallen(Judged):
-    """An answer that holds an error."""
-
-    def __init__(self, fault: Fault) -> None:
-        told = ": ".join(part for part in (fault.code or fault.type, fault.message) if part)
-        super().__init__(
-            f"the provider's answer is an error ({told[:LONGEST_MESSAGE]})",
-            retry_after=fault.retry_after,
-        )
-        self.fault = fault
-        self.answered = fault.status
-        self.refusal = Refusal(
-            ours=fault.status in OUR_CREDENTIAL,
-            exhausted=False,
-            wait=fault.retry_after,
-            code=fault.code or fault.type or None,
-        )
 
 
 class TranslatedPassage(Passage):
@@ -425,59 +394,3 @@ class TranslatedPassage(Passage):
             fault = error.fault if isinstance(error, Fallen) else Fault(error.status, error.message)
             self.out(self.framed(self._stream.write(Failed(fault))))
         self.client.force_close()
-
-
-class Stream:
-    """The frames of one answer on their way through the neutral events.
-
-    A client that wants no stream gets what `collector` has at the end.
-    """
-
-    def __init__(self, passage: TranslatedPassage, there: Answers, here: Answers, caller: Caller):
-        self.may_go = False  # what has come is an answer
-        self.collector = None if caller.request.stream else Collector()
-        self._passage = passage
-        self._first_token = passage.manner.commit == FIRST_TOKEN
-        self._cutter = there.Frames()
-        self._reader = there.EventReader(passage.place.id)
-        self.write = here.EventWriter(caller).write
-
-    def feed(self, data: bytes) -> bytes:
-        """What the client gets for this; raises UpstreamError for broken frames, Fallen."""
-        try:
-            frames = self._cutter.feed(data)
-        except ValueError:
-            raise UpstreamError("the provider sent broken frames") from None
-        return self._take([event for frame in frames for event in self._reader.read(frame)])
-
-    def end(self) -> bytes:
-        """The rest, down to the dialect's last frame; raises Fallen for an answer that was cut."""
-        rest = self._cutter.rest
-        events = (
-            self._reader.read(rest) if rest.strip() else []
-        )  # some leave out the last blank line
-        return self._take([*events, *self._reader.end()])
-
-    def _take(self, events: list[Event]) -> bytes:
-        passage = self._passage
-        texts: list[bytes] = []
-        for event in events:
-            if isinstance(event, _TEXT):
-                passage.seen += len(event.text)
-                if not passage.first_token:
-                    passage.first_token = time.perf_counter()
-                self.may_go = True
-            elif isinstance(event, Failed):
-                if passage.started:  # what came before it is the client's
-                    passage.out(passage.framed(b"".join(texts)))
-                raise Fallen(event.fault)
-            elif isinstance(event, UsageUpdate | Start):
-                passage.used = event.usage or passage.used
-                self.may_go = self.may_go or not self._first_token
-            elif isinstance(event, Stopped) or not (self._first_token or isinstance(event, Ping)):
-                self.may_go = True
-            if self.collector is not None:
-                self.collector.add(event)
-            else:
-                texts.append(self.write(event))
-        return b"".join(texts)

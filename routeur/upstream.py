@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from routeur.errors import UpstreamError, UpstreamTimeout
-from routeur.heads import CHUNKED, UNTIL_CLOSE, Head, may_be_head, read_head
+from routeur.heads import CHUNKED, UNTIL_CLOSE, may_be_head, read_head
 from routeur.providers import Timeouts
+from routeur.receiver import Receiver
 
 if TYPE_CHECKING:
     from routeur.pool import Pool
@@ -38,40 +39,6 @@ NOT_HTTP = (HttpParserError, HttpParserUpgrade)
 
 class Stale(UpstreamError):
     """A reused connection ended before any byte of the answer: worth one more try on a new one."""
-
-
-class Receiver(Protocol):
-    """Where an answer goes. After `ended` or `failed` a connection never calls it again."""
-
-    pieces: list[bytes]  # what has come of the body, without transfer framing
-    watching: bool
-
-    @property
-    def decoded(self) -> bool:
-        """Whether `write` takes bytes without transfer framing."""
-
-    def head(self, head: Head, whole: bool) -> bytes:
-        """The head has come; `whole`: and all of the body, which is in `pieces`.
-
-        Returns what to write before the body; raises UpstreamError to refuse.
-        """
-
-    def write(self, data: bytes, /) -> object:
-        """A block of the body, in the turn of the loop in which it came; raises UpstreamError to
-        refuse.
-        """
-
-    def look(self) -> None:
-        """Called after a block has been written, as long as `watching`."""
-
-    def gather(self) -> None:
-        """Called now and then, so that `pieces` does not grow without end."""
-
-    def ended(self) -> None:
-        """The answer is complete."""
-
-    def failed(self, error: UpstreamError) -> None:
-        """The answer will not come, or not to its end."""
 
 
 class Connection(asyncio.Protocol):

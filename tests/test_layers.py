@@ -16,13 +16,13 @@ ORDER = """
     express pages admin peers bus watch
     paths models health outages
     config config_rules config_providers config_clouds config_values presets yamlfile
-    proxy conversions translated passage attempts admission
+    proxy conversions translated stream passage attempts admission
     reply answers server log traces metrics measure race
     facts multipart
     rules matching auto
     standing group bans limits retries
     call keys
-    endpoint addressing rawpredict body local pool relay upstream heads
+    endpoint addressing rawpredict body local pool relay upstream receiver heads
     credentials aws google refresh providers usage
     headers errors
     dialects
