@@ -212,9 +212,15 @@ def test_one_probe_of_all(tmp_path: Path, failing: int) -> None:
         asked = [pool.submit(statuses, port, 1) for _ in range(20)]
         assert set().union(*[each.result() for each in asked]) <= {200, 503}
         assert all(when >= Failing.asked[2] + 0.3 for when in Failing.asked[3:])
-        asked = [pool.submit(statuses, port, 1) for _ in range(20)]
-        assert [each.result() for each in asked] == [{200}] * 20
+        until_all_answer(pool, port)
         assert said("GET", "/api/bans", port) == {"bans": []}
+
+
+def until_all_answer(pool: ThreadPoolExecutor, port: int) -> None:
+    """The last worker has heard that the probe went well."""
+    deadline = time.monotonic() + PATIENCE
+    while any(each != {200} for each in pool.map(lambda _: statuses(port, 1), range(20))):
+        assert time.monotonic() < deadline
 
 
 def until_no_ban(port: int) -> None:
