@@ -292,6 +292,7 @@ class Router:
             self.express.remember(
                 client.whole, Known(inbound, family, route, path, query, raw_path, caller.name)
             )
+        client.whole = b""  # a stream that lasts would keep it in memory
         self.metrics.started()
         call = Call(request.method, raw_path, family, caller.name)
         return self.proxy.serve(facts, call, owner)

@@ -171,7 +171,7 @@ class Attempts:
             return None
         place = await self._choose()
         if place is not None and not self._routing.budget.may_retry(time.monotonic()):
-            self.left(place)
+            self.skip(place)
             return None
         return place
 
@@ -231,7 +231,7 @@ class Attempts:
         self.left(place)
 
     def skip(self, place: Place) -> None:
-        """It cannot be asked for this: go on with others."""
+        """It was chosen, and is not asked: go on with others, or not at all."""
         self.left(place)
         self._settle(place, 0)
 
@@ -312,7 +312,9 @@ class Attempts:
 
     def late(self) -> bool:
         """Whether the time is over that the client has given."""
-        return self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline
+        # Timers may fire a clock tick early.
+        now = asyncio.get_running_loop().time()
+        return self.deadline is not None and now >= self.deadline - 0.001
 
     def narrow(self, most: int) -> None:
         """Allow so many attempts, if that is not more than configured."""

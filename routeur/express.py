@@ -2,10 +2,10 @@
 
 Clients repeat themselves: but for its Content-Length, a head is mostly the same as the one before.
 aiohttp has read such a head once, routeur has checked its key and sorted its headers; what comes of
-it is kept here. A request that begins with the same bytes, and is whole, is sent on in the turn of
-the loop in which it came, and its answer is booked in the turn in which that ends. Whatever is not
-plain goes the ordinary way, an attempt that has failed too: this is a short cut, never a second set
-of rules.
+it is kept here. A request that begins with the same bytes, and is whole, is sent on in the next
+turn of the loop, and its answer is booked in the turn in which that ends. Whatever is not plain
+goes the ordinary way, an attempt that has failed too: this is a short cut, never a second set of
+rules.
 """
 
 from __future__ import annotations

@@ -91,6 +91,10 @@ class Rates:
                 last = call.attempts[-1]
                 at = last.credential, last.target, int(call.ended)
                 tokens[at] = tokens.get(at, 0) + call.usage.total
+            for each in call.attempts:
+                if each.usage is not None:
+                    at = each.credential, each.target, int(call.ended)
+                    tokens[at] = tokens.get(at, 0) + each.usage.total
         for (credential, target, second), count in tokens.items():
             self._window(credential, target).add(second, 0, count)
 

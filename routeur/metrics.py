@@ -131,6 +131,7 @@ class Metrics:
         for by in [c.aborted_by for c in calls if c.aborted_by and c.stream]:
             self._aborts[by] += 1
         usages = [c.usage for c in calls if c.usage is not None]
+        usages += [a.usage for c in calls for a in c.attempts if a.usage is not None]
         for number, kind in enumerate(_kinds):
             self._tokens[number] += sum(map(kind, usages))
         self._cost += sum([c.cost_usd for c in calls if c.cost_usd])

@@ -93,7 +93,7 @@ class Proxy:
         while place is not None:
             if facts.purpose == "count" and place.manner.speaks not in (None, *COUNTERS):
                 attempts.show(place)
-                attempts.left(place)
+                attempts.skip(place)
                 return estimate(facts, attempts.call)
             try:
                 passage = _passage(attempts, place, facts)
@@ -174,7 +174,7 @@ class Proxy:
                         continue
                     place = None if race.won else await attempts.other()
                     if place is not None and race.won:  # meanwhile
-                        attempts.left(place)
+                        attempts.skip(place)
                     elif place is not None and (rival := _rival(attempts, place, first)):
                         running[asyncio.create_task(self._try(rival))] = rival
                 for task in done:

@@ -18,6 +18,10 @@ class Receiver(Protocol):
     def decoded(self) -> bool:
         """Whether `write` takes bytes without transfer framing."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is left to write to."""
+
     def head(self, head: Head, whole: bool) -> bytes:
         """The head has come; `whole`: and all of the body, which is in `pieces`.
 

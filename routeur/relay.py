@@ -121,6 +121,7 @@ class Chunks(Tap):
 
     HIGH_WATER = 64 * 1024
     decoded = True
+    gone = False
 
     def __init__(self, connection: Connection) -> None:
         self.pieces = []

@@ -131,7 +131,7 @@ class Reply(Tap):
         raise NotImplementedError
 
     def on_start(self) -> None:
-        """Called at the commit point; raises UpstreamError where another answer was first."""
+        """Called at the commit point."""
 
     def unread(self) -> bool:
         """Whether the client's request is still being read."""
@@ -145,7 +145,12 @@ class Reply(Tap):
         """The Content-Type that an answer has if it does not say."""
         return b"application/json"
 
-    # ---- what a connection tells (upstream.Receiver)
+    # ---- what a connection tells, and asks (receiver.Receiver)
+
+    @property
+    def gone(self) -> bool:
+        transport = self.client.transport
+        return transport is None or transport.is_closing()
 
     def head(self, head: Head, whole: bool) -> bytes:
         """Judge the head: what to write at once; raises UpstreamError for what is no answer.
@@ -179,8 +184,8 @@ class Reply(Tap):
             except UpstreamError as error:
                 return self.failed(error)
             except RuntimeError:
-                if self.client.transport is None or self.client.transport.is_closing():
-                    return  # uvloop's word for a client that is gone, of which we hear next
+                if self.gone:  # uvloop's word for it; we hear of it next
+                    return
                 raise
         self.complete = True
         if self._timer is not None:

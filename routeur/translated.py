@@ -94,6 +94,8 @@ class TranslatedPassage(Passage):
     without = NOT_ON
     _stream: Stream | None = None
     _inflater: Inflater | None = None
+    _judged = True  # its status may justify another attempt
+    _unpacked = 0  # bytes of a body without its content coding
     used: Usage | None = None
     seen = 0  # characters of what the model wrote
 
@@ -153,10 +155,10 @@ class TranslatedPassage(Passage):
         self.watching = False
         self._head, self._held = head, []
         if status >= 300:
-            judged = self._refuses(status)
+            self._judged = self._refuses(status)
             self._collect(head, whole)
-            if not judged:
-                self._at_end = self._pass_error_on
+            if not self._judged:
+                self._at_end = self._go
             return b""
         if head.content_encoding in CODINGS:
             self._inflater = Inflater(head.content_encoding)
@@ -196,16 +198,23 @@ class TranslatedPassage(Passage):
         def done(*data: bytes) -> None:
             try:
                 do(*data)
-            except (RouteurError, RuntimeError):  # the latter: the client is gone
+            except RouteurError:
                 raise
             except Exception as bug:
+                if self.gone:
+                    raise
                 self.client.server.malformed(500, bug)
                 raise UpstreamError("the provider's answer could not be translated") from bug
 
         return done
 
+    def hopeful(self) -> bool:
+        return self._judged and super().hopeful()
+
     def _go(self) -> None:
-        """An error that is about the request, after all."""
+        """An error is the client's, with what has come of it: the rest is not waited for."""
+        self._at_end, self.write = None, _ignore
+        self.connection.redirect(self, _ignore)
         self._pass_error_on()
 
     def _read_stream(self) -> None:
@@ -235,10 +244,14 @@ class TranslatedPassage(Passage):
         inflater = self._inflater
         if inflater is None:
             return data
+        pieces = []
         try:
-            pieces = [inflater.feed(data, STEP)]
-            while piece := inflater.feed(b"", STEP):
+            while piece := inflater.feed(data, STEP):
                 pieces.append(piece)
+                data = b""
+                self._unpacked += len(piece)
+                if self._unpacked > WHOLE_AT_MOST:
+                    raise UpstreamError(TOO_LARGE)
         except ValueError:
             raise UpstreamError("the provider sent a body that cannot be inflated") from None
         return b"".join(pieces)
@@ -394,3 +407,7 @@ class TranslatedPassage(Passage):
             fault = error.fault if isinstance(error, Fallen) else Fault(error.status, error.message)
             self.out(self.framed(self._stream.write(Failed(fault))))
         self.client.force_close()
+
+
+def _ignore(data: bytes) -> None:
+    """What comes of an error that the client has got already."""

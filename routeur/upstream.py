@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
         except UpstreamError as error:
             return self._refuse(error)
         except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
-            return self._abandon()
+            return self._abandon(receiver)
         if receiver.watching:
             receiver.look()
         if self._complete:
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
         except UpstreamError as error:
             return self._refuse(error)
         except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
-            return self._abandon()
+            return self._abandon(receiver)
         if data and receiver.watching:
             receiver.look()
         if complete:
@@ -401,8 +401,10 @@ class Connection(asyncio.Protocol):
             self.transport.abort() if self.sending or surplus else self.transport.close()
         receiver.ended()
 
-    def _abandon(self) -> None:
-        """Nobody is left to write to."""
+    def _abandon(self, receiver: Receiver) -> None:
+        """A block could not be written."""
+        if not receiver.gone:
+            return self._refuse(UpstreamError("the answer could not be passed on"))
         if self.receiver is not None:
             self._let_go()
         self._close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -64,3 +65,47 @@ async def test_a_large_answer_leaves_its_connection_usable(
     second = await router.post("/v1/messages", data=json.dumps(body).encode())
     assert (await second.json())["content"][0]["text"] == "short"
     assert len(upstream.connections) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 503])
+async def test_a_large_error_is_translated_once(
+    router: Client, upstream: Upstream, status: int
+) -> None:
+    """The rest of it, which comes after its translation was sent, goes nowhere."""
+    said = b'{"error":{"message":"%b"}}' % (b"x" * 300_000)
+    upstream.answers(said, status, chunk_size=20_000, pause=0.001)
+    body = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    head = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    sent = json.dumps(body).encode()
+    got = await router.raw(f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
+    start, _, rest = got.partition(b"\r\n\r\n")
+    assert start.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(rest)["type"] == "error"
+    assert len(upstream.requests) == 1
+
+
+async def test_a_bomb_is_not_translated(
+    router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routeur.translated.WHOLE_AT_MOST", 1_000_000)
+    bomb = gzip.compress(b" " * 50_000_000 + b"{}")
+    upstream.answers(bomb, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    body = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    answer = await router.post("/v1/messages", data=json.dumps(body).encode())
+    assert answer.status == 502
+    assert "too large" in (await answer.json())["error"]["message"]
+
+
+async def test_a_mistake_of_ours_is_no_silence(
+    router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop says RuntimeError for a client that is gone; a RecursionError is one, too."""
+
+    def broken(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("routeur.dialects.openai_chat.answers.read_response", broken)
+    upstream.answers(b'{"id":"c","choices":[]}')
+    body = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    answer = await router.post("/v1/messages", data=json.dumps(body).encode())
+    assert answer.status == 502

@@ -117,6 +117,10 @@ async def test_the_first_is_silent(hedged: Hedged, stream: bool) -> None:
     (call,) = client.router.traces._by_id.values()
     assert call.attempts[0].usage is not None
     assert call.attempts[0].usage.input > 0
+    assert call.usage is not None
+    tokens = call.usage.total + call.attempts[0].usage.total
+    client.router._count()  # as whoever shows figures does first
+    assert sum(client.router.metrics.snapshot()["tokens"].values()) == tokens
     assert call.provider == call.credential == "q"
     assert under_way(client) == [0, 0]
 

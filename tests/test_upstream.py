@@ -63,6 +63,7 @@ class Sink:
         self.data = b""
         self.kept = 0
         self.total = 0
+        self.gone = False
         self.end: str | UpstreamError | None = None
 
     def head(self, head: Head, whole: bool) -> bytes:
