@@ -66,6 +66,22 @@ The modules, in reading order: first the path of a request, then what stands bes
     peers.py                 what the workers of one machine know together
         workers.py  bus.py   their processes, and how they speak with each other
 
+    store/                   where keys, limits, usage and traces survive
+        base.py              what a store must be able to do
+        books.py             sees to it that every finished call is booked, once
+            spool.py  checkpoints.py
+                             the file that a finished call is in before anything else
+        ledger.py            what is reserved and what is spent: decided in memory
+            accounts.py      days, weeks and months
+            windows.py       the last minute
+        memory.py            a store as long as the process
+        sqlite.py            one in a file
+            writer.py        its one writing thread
+            works.py  queries.py  reports.py
+                             what is written, what is read, sums of calls
+            tables.py  schema.py
+                             rows; the tables, and their migrations
+
     dialects/                the wire formats; knows nothing of the rest
         base.py              what a dialect must be able to do
         openai_chat/  openai_responses/  anthropic/  gemini/  bedrock/

@@ -1,0 +1,33 @@
+"""A process that spends cents: FILE OWNER COUNT. It says how many calls were admitted."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from routeur.store.base import Admitted
+from routeur.store.sqlite import SqliteStore
+from tests.stores import asks, done
+
+
+async def main(path: str, owner: str, count: str) -> None:
+    store = SqliteStore(owner, Path(path))
+    await store.open()
+    numbers = iter(range(int(count)))
+
+    async def calls() -> int:
+        admitted = 0
+        for number in numbers:
+            id = f"{owner}-{number}"
+            if isinstance(await store.reserve(asks(id)), Admitted):
+                admitted += 1
+                await store.settle([done(id, owner=owner, seq=number)])
+        return admitted
+
+    print(sum(await asyncio.gather(*(calls() for _ in range(20)))))
+    await store.leave(owner)
+    await store.close()
+
+
+asyncio.run(main(*sys.argv[1:]))
