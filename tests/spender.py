@@ -1,18 +1,30 @@
-"""A process that spends cents: FILE OWNER COUNT. It says how many calls were admitted."""
+"""A process that spends cents: STORE OWNER COUNT. It says how many calls were admitted."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
-from routeur.store.base import Admitted
-from routeur.store.sqlite import SqliteStore
+from routeur.store import make
+from routeur.store.base import Admitted, StoreUnavailable
 from tests.stores import asks, done
 
+Result = TypeVar("Result")
 
-async def main(path: str, owner: str, count: str) -> None:
-    store = SqliteStore(owner, Path(path))
+
+async def insist(ask: Callable[[], Awaitable[Result]]) -> Result:
+    while True:
+        try:
+            return await ask()
+        except StoreUnavailable:  # not in time, on a machine that is busy
+            await asyncio.sleep(0.1)
+
+
+async def main(address: str, owner: str, count: str) -> None:
+    store = make(address, owner)
     await store.open()
     numbers = iter(range(int(count)))
 
@@ -20,9 +32,9 @@ async def main(path: str, owner: str, count: str) -> None:
         admitted = 0
         for number in numbers:
             id = f"{owner}-{number}"
-            if isinstance(await store.reserve(asks(id)), Admitted):
+            if isinstance(await insist(partial(store.reserve, asks(id))), Admitted):
                 admitted += 1
-                await store.settle([done(id, owner=owner, seq=number)])
+                await insist(partial(store.settle, [done(id, owner=owner, seq=number)]))
         return admitted
 
     print(sum(await asyncio.gather(*(calls() for _ in range(20)))))

@@ -16,7 +16,7 @@ from routeur.store.books import Books
 from routeur.store.memory import Memory, MemoryStore
 from routeur.store.spool import Spool
 from routeur.store.sqlite import SqliteStore
-from tests.stores import CENT, NOON, Hands, asks, charge, done, key
+from tests.stores import CENT, NOON, Hands, asks, charge, done, key, tokens
 
 HOME = Path(__file__).parent
 ALL_TIME = Span(0, 2 * NOON)
@@ -310,6 +310,41 @@ async def test_what_ends_elsewhere_is_free_soon(books, store):
     assert isinstance(await books.reserve(asks("1")), Admitted)
     assert await books.reserve(asks("2")) == Refused("parallel", 1.0)
     books.book(call("1"))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_sums_of_many_calls(tmp_path, memory, kind):
+    """Of two keys, two models and two hours, some of them given several times."""
+    store = MemoryStore("me", memory=memory, clock=Hands())
+    if kind == "sqlite":
+        store = SqliteStore("me", tmp_path / "r.db", clock=Hands())
+    await store.open()
+    await store.add_key(key())
+    entries = []
+    for n in range(300):
+        price = None if n % 5 == 0 else n
+        charges = charge(price, model=f"m{n % 2}", tokens=tokens(input=n)), charge(1, requests=0)
+        name, hour = "k" if n % 3 else "other", NOON + n % 4 // 2 * 3600
+        owner = "me" if n % 7 else "else"
+        entries.append(
+            done(f"c{n}", *charges, key=name, at=hour, seq=n, owner=owner, reserved=n % 2 == 0)
+        )
+    await asyncio.gather(*map(store.settle, (entries[:20], entries[10:] + entries[:9], entries)))
+    await store.settle(entries)
+
+    priced = [n for n in range(300) if n % 5]
+    found = {used.model: used for used in await store.used(ALL_TIME)}
+    for rest in (0, 1):
+        mine = found[f"m{rest}"]
+        assert mine.micro == sum(n for n in priced if n % 2 == rest)
+        assert mine.input_tokens == sum(range(rest, 300, 2))
+        assert (mine.requests, mine.unpriced) == (150, 30)
+    assert (found["gpt-4o"].micro, found["gpt-4o"].requests) == (300, 0)
+    _, balance = await store.key("k")
+    assert balance.usage == sum(n for n in priced if n % 3) + 200
+    timeline = await store.timeline(Span(0, 2 * NOON), "hourly")
+    assert [used.requests for used in timeline] == [150, 150]
+    await store.close()
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.full)])

@@ -129,6 +129,16 @@ def test_a_damaged_line_harms_no_other(spool, directory, at):
     assert lines(directory) == [(0, b'{"number":0}'), (2, b'{"number":2}')]
 
 
+def test_numbers_are_checked_too(spool, directory):
+    """One entry must not be taken for another."""
+    for _ in range(12):
+        spool.append(b"{}")
+    path = segments(directory)[0]
+    path.write_bytes(path.read_bytes().replace(b" 1 {}", b" 2 {}").replace(b" 11 {}", b" +1 {}"))
+
+    assert [n for n, _ in lines(directory)] == [0, *range(2, 11)]
+
+
 def test_bounded(directory):
     spool = Spool(directory, "me", limit=100)
     spool.open()

@@ -9,7 +9,9 @@ import pytest
 from routeur.store import make
 from routeur.store.base import NOTHING, Admitted, Balance, Refused, Seen, Span
 from routeur.store.memory import Memory, MemoryStore
+from routeur.store.redis import RedisStore
 from routeur.store.sqlite import SqliteStore
+from tests.redis_server import patient
 from tests.stores import (
     CENT,
     DAY,
@@ -32,13 +34,19 @@ def clock() -> Hands:
     return Hands()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def make_store(request, clock, tmp_path):
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def make_store(request, clock, tmp_path, monkeypatch):
     memory, opened = Memory(), []
+    if request.param == "redis":
+        server = request.getfixturevalue("redis_server")
+        server.say("FLUSHALL")
+        patient(monkeypatch)
 
     async def make(owner: str = "a"):
         if request.param == "memory":
             store = MemoryStore(owner, memory=memory, clock=clock)
+        elif request.param == "redis":
+            store = RedisStore(owner, server.url, clock=clock)
         else:
             store = SqliteStore(owner, tmp_path / "routeur.db", clock=clock)
         await store.open()
@@ -648,5 +656,7 @@ async def test_values_and_their_versions(make_store):
 def test_addresses():
     assert isinstance(make("memory:", "a"), MemoryStore)
     assert isinstance(make("sqlite:some/file.db", "a"), SqliteStore)
-    with pytest.raises(ValueError, match=r"unknown store 'mysql:x': expected one of memory:…"):
+    with pytest.raises(ValueError, match="unknown kind of store 'mysql': expected one of memory:…"):
         make("mysql:x", "a")
+    assert isinstance(make("redis://127.0.0.1:6379/0", "a"), RedisStore)
+    assert isinstance(make("rediss://:secret@redis.example/1", "a"), RedisStore)

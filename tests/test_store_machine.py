@@ -18,7 +18,9 @@ from hypothesis.stateful import (
 
 from routeur.store.base import Admitted, Refused, Span
 from routeur.store.memory import Memory, MemoryStore
+from routeur.store.redis import RedisStore
 from routeur.store.sqlite import SqliteStore
+from tests.redis_server import Server, patient
 from tests.stores import DAY, Hands, asks, charge, done, key
 
 LIMITS = {"total": 1000, "today": 500}
@@ -219,6 +221,15 @@ class InSqlite(Calls):
         self.directory.cleanup()
 
 
+class InRedis(Calls):
+    server: Server
+
+    def make(self, owner):
+        if not hasattr(self, "flushed"):
+            self.flushed = self.server.say("FLUSHALL")
+        return RedisStore(owner, self.server.url, clock=self.clock)
+
+
 def test_in_memory():
     run_state_machine_as_test(InMemory, settings=settings(max_examples=100, deadline=None))
 
@@ -226,4 +237,12 @@ def test_in_memory():
 def test_in_sqlite():
     run_state_machine_as_test(
         InSqlite, settings=settings(max_examples=15, stateful_step_count=30, deadline=None)
+    )
+
+
+def test_in_redis(redis_server, monkeypatch):
+    patient(monkeypatch)
+    machine = type("InRedis", (InRedis,), {"server": redis_server})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
     )

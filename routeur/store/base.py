@@ -213,6 +213,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A response that is kept, or where one is: `body` is for whoever keeps it, `at` is when it
+    was made. Its `id` is one key's, `owner`, for good. `version` is the store's.
+    """
+
+    id: str
+    owner: str
+    at: float
+    body: bytes
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """Which calls a report is about: whole hours that touch [start, end), in Unix seconds."""
 
@@ -246,7 +259,8 @@ class Used:
 
 
 class Store(Protocol):
-    """Keys, limits, usage and traces. Methods raise StoreUnavailable when it does not answer.
+    """Keys, limits, usage, traces and responses. Methods raise StoreUnavailable when it does not
+    answer.
 
     `owner` is a name for this process that no other one has, or had before.
     """
@@ -332,6 +346,25 @@ class Store(Protocol):
 
     async def timeline(self, span: Span, granularity: Granularity) -> list[Used]:
         """By hour, by day or by month (UTC), the oldest first."""
+
+    # ---- responses
+
+    async def keep(self, items: Sequence[Kept]) -> None:
+        """Add or replace, all or none. One whose id is another owner's is left out."""
+
+    async def renew(self, item: Kept) -> int | None:
+        """Replace one if nobody has since its `version`; the new one, None: somebody has."""
+
+    async def kept(self, id: str) -> Kept | None: ...
+
+    async def drop(self, id: str, owner: str) -> bool: ...
+
+    async def evict(self, before: float, max_size: int, at_most: int) -> int:
+        """Forget what was made before a moment, then the oldest until the rest has `max_size` bytes
+        of body.
+
+        Returns how many went: not more than `at_most`, so that nothing else waits for long.
+        """
 
     # ---- small things that all processes have to know, such as bans
 

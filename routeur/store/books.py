@@ -59,8 +59,9 @@ class Books:
         spool_limit: int = 1 << 30,
     ) -> None:
         self._store = store
+        self._owner = store.owner
         self._directory = spool
-        self._spool = Spool(spool, store.owner, limit=spool_limit) if spool else None
+        self._spool = Spool(spool, self._owner, limit=spool_limit) if spool else None
         self._say = say
         self._seen = seen
         self._keep_for, self._keep = keep_for, keep
@@ -107,7 +108,7 @@ class Books:
             await asyncio.to_thread(self._spool.close)
         if self._idle.is_set():
             with suppress(StoreUnavailable):
-                await self._store.leave(self._store.owner)
+                await self._store.leave(self._owner)
 
     async def recover(self) -> None:
         """Book what ended processes have left in their spools, and end what their calls hold."""
@@ -152,13 +153,14 @@ class Books:
             line = _encode(done)
         seq = self._append(line)
         self._idle.clear()
-        if self._behind < 0 and len(self._pending) + self._flying < PENDING:
-            self._pending.append(Entry(self._store.owner, seq, done))
+        pending = self._pending
+        if self._behind < 0 and len(pending) + self._flying < PENDING:
+            pending.append(Entry(self._owner, seq, done))
         elif seq < 0:
             self._lose()
         elif self._behind < 0:
             self._behind = seq
-        if done.reserved or len(self._pending) >= AT_ONCE:
+        if done.reserved or len(pending) >= AT_ONCE:
             self._send()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER, self._gathered)
@@ -248,7 +250,7 @@ class Books:
             until = self._spool.next
             lines = self._spool.entries(self._behind, until)
             while some := await asyncio.to_thread(list, islice(lines, AT_ONCE)):
-                await self._insist([Entry(self._store.owner, n, _decode(line)) for n, line in some])
+                await self._insist([Entry(self._owner, n, _decode(line)) for n, line in some])
                 self._behind = some[-1][0] + 1
             self._behind = until
         self._behind = -1

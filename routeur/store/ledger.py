@@ -109,7 +109,7 @@ class Ledger:
             if refused is not None:
                 return refused
             self._take(asked, key, held, owner, now)
-        return Admitted() if key is None else self._left(key)
+        return Admitted() if key is None else self._left(key, now)
 
     def _refused(
         self, asked: Reservation, key: Key | None, held: Held | None, wall: float, now: int
@@ -186,7 +186,7 @@ class Ledger:
             held.taken.append((attempt, name, tokens, window.add(tokens, now)))
             self.changed.windows.add(name)
 
-    def _left(self, key: Key) -> Admitted:
+    def _left(self, key: Key, now: int) -> Admitted:
         account, micro = self.accounts[key.hash], None
         if key.limit is not None:
             spent = account.balance().spent(key.limit_reset)
@@ -194,6 +194,7 @@ class Ledger:
         if key.rpm is None and key.tpm is None:
             return Admitted(micro=micro)
         window = self.windows.get(window_of(key.hash)) or Window()
+        window.forget(now)
         requests = None if key.rpm is None else max(key.rpm - window.requests, 0)
         tokens = None if key.tpm is None else max(key.tpm - window.tokens, 0)
         return Admitted(requests, tokens, micro)
@@ -208,9 +209,24 @@ class Ledger:
             for _, name, tokens, at in held.taken:
                 self._move(name, -tokens, at, requests=-1)
 
-    def settle(self, done: Settlement, wall: float) -> None:
-        """Book what a call has cost, and end what it held. The caller sees to it: once."""
-        held = self.held.get(done.id) if done.reserved else None
+    def settle(self, calls: Iterable[Settlement], wall: float) -> None:
+        """Book what calls have cost, and end what they held. The caller sees to it: once."""
+        groups: dict[Group, list[Charge]] = {}
+        for done in calls:
+            if done.reserved:
+                self._end(done)
+            for charge in done.charges:
+                group = _group(done.ended_at, done.key, charge.provider, charge.model)
+                known = groups.get(group)
+                if known is None:
+                    groups[group] = [charge]
+                else:
+                    known.append(charge)
+        for group, charges in groups.items():
+            self._add(group, _sums(charges), wall)
+
+    def _end(self, done: Settlement) -> None:
+        held = self.held.get(done.id)
         if held is not None:
             self._let_go(held)
             used = {0: 0} | {charge.attempt: 0 for charge in done.charges}
@@ -219,11 +235,7 @@ class Ledger:
                 used[charge.attempt] += sum(charge.tokens)
             for attempt in {attempt for attempt, *_ in held.taken}:
                 self._correct(held, attempt, used.get(attempt, 0))
-        if done.reserved:
-            self._undo(done.id)
-        for charge in done.charges:
-            group = _group(done.ended_at, done.key, charge.provider, charge.model)
-            self._add(group, _sums(charge), wall)
+        self._undo(done.id)
 
     def end_of(self, owner: str, wall: float) -> int:
         """Settle what a silent owner's calls hold: as seen, or as reserved; returns how many."""
@@ -235,10 +247,11 @@ class Ledger:
             tokens[0], tokens[OUTPUT] = held.input, output
             charge = Charge(held.provider, held.model, tuple(tokens), micro)
             group = _group(wall, held.key or "", held.provider, held.model)
-            self._add(group, _sums(charge), wall)
+            sums = _sums([charge])
+            self._add(group, sums, wall)
             account = self.accounts.get(group[1])
             windows = account.windows if account else periods(wall)
-            self.expired[held.id] = Expired(group, windows, _sums(charge))
+            self.expired[held.id] = Expired(group, windows, sums)
             self.changed.expired.add(held.id)
         return len(ended)
 
@@ -312,6 +325,8 @@ def _group(at: float, key: str, provider: str, model: str) -> Group:
     return hour, key, provider, model
 
 
-def _sums(charge: Charge) -> list[int]:
-    unpriced = charge.requests if charge.micro is None else 0
-    return [charge.requests, unpriced, charge.micro or 0, *charge.tokens]
+def _sums(charges: Sequence[Charge]) -> list[int]:
+    unpriced = sum([charge.requests for charge in charges if charge.micro is None])
+    micro = sum([charge.micro or 0 for charge in charges])
+    tokens = map(sum, zip(*[charge.tokens for charge in charges], strict=True))
+    return [sum([charge.requests for charge in charges]), unpriced, micro, *tokens]

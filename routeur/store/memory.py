@@ -15,6 +15,7 @@ from routeur.store.base import (
     Clock,
     Entry,
     Granularity,
+    Kept,
     Key,
     KeyChanges,
     Refused,
@@ -40,6 +41,8 @@ class Memory:
         self.versions: dict[str, int] = {}  # of keys, by hash; those that are gone, too
         self.version = 0
         self.values: dict[str, tuple[bytes, int]] = {}
+        self.kept: dict[str, Kept] = {}
+        self.kept_size = 0
 
 
 class MemoryStore:
@@ -118,15 +121,16 @@ class MemoryStore:
         return self._all.ledger.reserve(reservation, self.owner, *self._now())
 
     def settle(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
-        wall, _ = self._now()
+        fresh: list[Settlement] = []
         for entry in entries:
             before = self._all.booked.setdefault(entry.owner, set())
             if entry.seq not in before:
                 before.add(entry.seq)
-                done = entry.settlement
-                self._all.ledger.settle(done, wall)
-                if done.trace:
-                    self._all.traces.setdefault(done.id, done)
+                fresh.append(entry.settlement)
+        self._all.ledger.settle(fresh, self._now()[0])
+        for done in fresh:
+            if done.trace:
+                self._all.traces.setdefault(done.id, done)
         self._keep()
         booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         booked.set_result(None)
@@ -206,6 +210,54 @@ class MemoryStore:
                 and span.model in (None, model)
             ):
                 yield group, row
+
+    # ---- responses
+
+    async def keep(self, items: Sequence[Kept]) -> None:
+        for item in items:
+            known = self._all.kept.get(item.id)
+            if known is None or known.owner == item.owner:
+                self._put(item)
+
+    async def renew(self, item: Kept) -> int | None:
+        known = self._all.kept.get(item.id)
+        if known is None or (known.owner, known.version) != (item.owner, item.version):
+            return None
+        return self._put(item)
+
+    def _put(self, item: Kept) -> int:
+        version = self._forget(item.id) + 1
+        self._all.kept[item.id] = dataclasses.replace(item, version=version)
+        self._all.kept_size += len(item.body)
+        return version
+
+    def _forget(self, id: str) -> int:
+        """Returns the version that it had; 0: there was none."""
+        known = self._all.kept.pop(id, None)
+        if known is None:
+            return 0
+        self._all.kept_size -= len(known.body)
+        return known.version
+
+    async def kept(self, id: str) -> Kept | None:
+        return self._all.kept.get(id)
+
+    async def drop(self, id: str, owner: str) -> bool:
+        known = self._all.kept.get(id)
+        if known is None or known.owner != owner:
+            return False
+        self._forget(id)
+        return True
+
+    async def evict(self, before: float, max_size: int, at_most: int) -> int:
+        oldest = sorted(self._all.kept.values(), key=lambda item: item.at)[:at_most]
+        gone = 0
+        for item in oldest:
+            if item.at >= before and self._all.kept_size <= max_size:
+                break
+            self._forget(item.id)
+            gone += 1
+        return gone
 
     # ---- small things
 

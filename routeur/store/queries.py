@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from routeur.store.accounts import Account
-from routeur.store.base import Balance, Granularity, Key, KeyChanges, Span, StoreUnavailable, Used
+from routeur.store.base import (
+    Balance,
+    Granularity,
+    Kept,
+    Key,
+    KeyChanges,
+    Span,
+    StoreUnavailable,
+    Used,
+)
 from routeur.store.ledger import added
 from routeur.store.reports import begin, hours, used
 from routeur.store.schema import connect
@@ -144,6 +153,12 @@ def _asked(span: Span) -> dict[str, Any]:
     first, last = hours(span)
     some = {"provider": span.provider, "model": span.model, "key": span.key}
     return {"first": first, "last": last, **some}
+
+
+def kept(db: sqlite3.Connection, id: str) -> Kept | None:
+    found = db.execute("SELECT id, owner, at, body, version FROM kept WHERE id = ?", (id,))
+    row = found.fetchone()
+    return Kept(*row) if row else None
 
 
 def values(db: sqlite3.Connection, prefix: str) -> dict[str, tuple[bytes, int]]:

@@ -72,6 +72,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO meta (name, value) VALUES ('version', 0)",
         "PRAGMA user_version = 1",
     ),
+    (
+        """CREATE TABLE kept (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, at REAL NOT NULL, size INTEGER NOT NULL,
+            version INTEGER NOT NULL, body BLOB NOT NULL)""",
+        "CREATE INDEX kept_by_age ON kept (at, id, size)",
+        "INSERT INTO meta (name, value) VALUES ('kept_size', 0)",
+        "PRAGMA user_version = 2",
+    ),
 )
 
 

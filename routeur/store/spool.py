@@ -2,7 +2,8 @@
 nothing.
 
 A process has a directory of its own under the spool's, named after it and locked while it lives.
-In it are segments, files of lines: a checksum, a number, and the entry as JSON.
+In it are segments, files of lines: a checksum that begins with the number, the number, and the
+entry as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ AGE = 30.0  # seconds after which it is, too, so that what is booked does not st
 PAUSE = 0.25  # seconds between two syncs, which only a power cut needs, and which slow writes
 NEW = ".new-"  # how directories are named until they are locked
 CHECKSUM = 8  # hexadecimal digits
+DIGITS = 20  # decimal ones, of the longest number
 
 
 class SpoolFull(Exception):
@@ -115,16 +117,8 @@ class Spool:
             segment, self._next = self._next, None
             segment.first = self._seq
             self._segments.append(segment)
-        numbered = b"%d %b" % (self._seq, entry)
-        line = b"%08x %b\n" % (crc32(numbered), numbered)
-        self._write(segment, line)
-        seq, self._seq = self._seq, self._seq + 1
-        segment.open += 1
-        if not self._dirty.is_set():
-            self._dirty.set()
-        return seq
-
-    def _write(self, segment: _Segment, line: bytes) -> None:
+        seq = self._seq
+        line = b"%08x %d %b\n" % (crc32(entry, seq), seq, entry)
         if self._torn:  # what is there is no entry, and must not become one, or a part of one
             line = b"!\n" + line
         if self._size + len(line) > self._limit:
@@ -138,13 +132,21 @@ class Spool:
         self._torn = written < len(line)
         if self._torn:
             raise SpoolFull("the spool cannot be written: the disk is full")
+        self._seq = seq + 1
+        segment.open += 1
+        if not self._dirty.is_set():
+            self._dirty.set()
+        return seq
 
-    def confirm(self, seqs: Iterable[int]) -> None:
+    def confirm(self, seqs: Sequence[int]) -> None:
         """These entries are booked."""
         segments = self._segments
-        for seq in seqs:
-            segment = next(each for each in reversed(segments) if each.first <= seq)
-            segment.open -= 1
+        for segment in reversed(segments):
+            older = [seq for seq in seqs if seq < segment.first]
+            segment.open -= len(seqs) - len(older)
+            if not older:
+                break
+            seqs = older
         while len(segments) > 1 and not segments[0].open:
             gone = segments.popleft()
             self._size -= gone.size
@@ -230,7 +232,8 @@ def read(path: Path) -> Iterator[tuple[int, bytes]]:
     """The numbers and entries of a segment; lines that are not whole are left out."""
     with path.open("rb") as file:
         for line in file:
-            checksum, numbered = line[:CHECKSUM], line[CHECKSUM + 1 : -1]
-            if line[-1:] == b"\n" and checksum == b"%08x" % crc32(numbered):
-                number, _, entry = numbered.partition(b" ")
-                yield int(number), entry
+            number, _, entry = line[CHECKSUM + 1 : -1].partition(b" ")
+            if line[-1:] == b"\n" and len(number) <= DIGITS and number.isdigit():
+                seq = int(number)
+                if line[:CHECKSUM] == b"%08x" % crc32(entry, seq):
+                    yield seq, entry

@@ -16,6 +16,7 @@ from routeur.store.base import (
     Clock,
     Entry,
     Granularity,
+    Kept,
     Key,
     KeyChanges,
     Refused,
@@ -28,7 +29,7 @@ from routeur.store.base import (
 from routeur.store.queries import Reader
 from routeur.store.schema import prepare
 from routeur.store.tables import Tables
-from routeur.store.writer import Ask, Book, Do, Writer
+from routeur.store.writer import Ask, Book, Do, Drop, Writer
 
 PATIENCE = 1.0  # seconds for which a call waits to be admitted
 REST = 0.25  # seconds for which nothing is tried after it did not work
@@ -108,6 +109,10 @@ class SqliteStore:
         except StoreUnavailable:
             self._rest_until = loop.time() + REST
             raise
+        except asyncio.CancelledError:  # in the very turn in which it was admitted
+            if not future.cancelled() and isinstance(future.result(), Admitted):
+                self._writer.put(Drop(reservation.id))
+            raise
         finally:
             late.cancel()
 
@@ -142,6 +147,23 @@ class SqliteStore:
 
     async def timeline(self, span: Span, granularity: Granularity) -> list[Used]:
         return await self._read(lambda db: queries.by_time(db, span, granularity), self._reporter)
+
+    # ---- responses
+
+    async def keep(self, items: Sequence[Kept]) -> None:
+        await self._do(lambda tables, *_: works.keep(tables, items))
+
+    async def renew(self, item: Kept) -> int | None:
+        return await self._do(lambda tables, *_: works.renew(tables, item))
+
+    async def kept(self, id: str) -> Kept | None:
+        return await self._read(lambda db: queries.kept(db, id))
+
+    async def drop(self, id: str, owner: str) -> bool:
+        return await self._do(lambda tables, *_: works.drop(tables, id, owner))
+
+    async def evict(self, before: float, max_size: int, at_most: int) -> int:
+        return await self._do(lambda tables, *_: works.evict(tables, before, max_size, at_most))
 
     # ---- small things
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from routeur.store.accounts import Account
@@ -32,14 +33,16 @@ LATE = """SELECT id, hour, key, provider, model, windows, sums FROM expired
     WHERE id IN (SELECT value FROM json_each(?))"""
 NOT_LATE = "DELETE FROM expired WHERE id IN (SELECT value FROM json_each(?))"
 BOOKED = "SELECT seq FROM settled WHERE owner = ? AND seq BETWEEN ? AND ?"
+SETTLED = "INSERT INTO settled SELECT ?, value FROM json_each(?)"
 Place = tuple[str, int]  # an owner, and a number in its spool
-IS_INPUT = tuple(name in INPUTS for name in BUCKETS)
+
+_inputs = itemgetter(*(BUCKETS.index(name) for name in INPUTS))
 
 
 class Insert:
     """A statement that inserts many rows in few steps: each lets go of the interpreter's lock."""
 
-    SIZES = (64, 8, 1)
+    SIZES = (256, 64, 8, 1)
 
     def __init__(self, head: str, columns: int, tail: str = "") -> None:
         row = "(" + ", ".join(["?"] * columns) + ")"
@@ -57,7 +60,6 @@ ACCOUNTS = Insert("REPLACE INTO accounts VALUES ", 10)
 WINDOWS = Insert("REPLACE INTO windows VALUES ", 3)
 RESERVATIONS = Insert("REPLACE INTO reservations VALUES ", 11)
 EXPIRIES = Insert("REPLACE INTO expired VALUES ", 7)
-SETTLED = Insert("INSERT INTO settled VALUES ", 2)
 TRACES = Insert(
     """INSERT OR IGNORE INTO traces (id, key, provider, model, started_at, ended_at, status,
     input, output, micro, trace) VALUES """,
@@ -162,15 +164,16 @@ class Tables:
 
     def unbooked(self, entries: Sequence[Entry]) -> dict[Place, Settlement]:
         """Those that were not booked before, by place; from now on they are."""
-        seqs: dict[str, dict[int, Settlement]] = {}
-        for entry in entries:
-            seqs.setdefault(entry.owner, {}).setdefault(entry.seq, entry.settlement)
-        for owner, found in seqs.items():
-            booked = self.db.execute(BOOKED, (owner, min(found), max(found)))
-            for (seq,) in booked.fetchall():
-                found.pop(seq, None)
-            SETTLED.run(self.db, [(owner, seq) for seq in found])
-        return {(owner, seq): each for owner, found in seqs.items() for seq, each in found.items()}
+        new = {(entry.owner, entry.seq): entry.settlement for entry in entries}
+        for owner in {owner for owner, _ in new}:
+            seqs = [seq for of, seq in new if of == owner]
+            booked = self.db.execute(BOOKED, (owner, min(seqs), max(seqs))).fetchall()
+            for (seq,) in booked:
+                new.pop((owner, seq), None)
+            if booked:
+                seqs = [seq for of, seq in new if of == owner]
+            self.db.execute(SETTLED, (owner, json.dumps(seqs)))
+        return new
 
     def keep(self) -> None:
         """Write what the ledger has changed."""
@@ -201,7 +204,7 @@ def trace_row(done: Settlement) -> tuple[Any, ...]:
         provider, model = charge.provider, charge.model
         if charge.micro is not None:
             micro = (micro or 0) + charge.micro
-        given = sum(n for n, goes_in in zip(charge.tokens, IS_INPUT, strict=True) if goes_in)
+        given = sum(_inputs(charge.tokens))
         tokens_in += given
         tokens_out += sum(charge.tokens) - given
     return (

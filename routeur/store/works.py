@@ -1,4 +1,4 @@
-"""What is written to the SQLite file besides calls: keys, owners, small values.
+"""What is written to the SQLite file besides calls: keys, owners, responses, small values.
 
 Each is done in a transaction of its own.
 """
@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from routeur.store.base import Key, Seen
+from routeur.store.base import Kept, Key, Seen
 from routeur.store.tables import Tables, key_of, key_row
 from routeur.store.windows import WINDOW
 
@@ -22,6 +22,9 @@ ADD_KEY = """INSERT INTO keys (hash, name, label, kind, disabled, "limit", limit
 CHANGE_KEY = """UPDATE keys SET hash = ?, name = ?, label = ?, kind = ?, disabled = ?, "limit" = ?,
     limit_reset = ?, allowed_providers = ?, allowed_models = ?, rpm = ?, tpm = ?,
     max_parallel = ?, created_at = ?, updated_at = ?, expires_at = ?, version = ? WHERE hash = ?"""
+KEEP = """INSERT INTO kept VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET
+    at = excluded.at, size = excluded.size, version = version + 1, body = excluded.body
+    WHERE owner = excluded.owner"""
 NEW_ACCOUNT = "INSERT INTO accounts VALUES (?, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
 
 
@@ -87,6 +90,57 @@ def prune(tables: Tables, before: float, keep: int, at_most: int) -> int:
             break
         gone = n
     return db.execute("DELETE FROM traces WHERE n <= ?", (gone,)).rowcount
+
+
+def keep(tables: Tables, items: Sequence[Kept]) -> None:
+    for item in items:
+        _keep(tables, item)
+
+
+def renew(tables: Tables, item: Kept) -> int | None:
+    known = "SELECT 1 FROM kept WHERE id = ? AND owner = ? AND version = ?"
+    if tables.db.execute(known, (item.id, item.owner, item.version)).fetchone() is None:
+        return None
+    _keep(tables, item)
+    return item.version + 1
+
+
+def _keep(tables: Tables, item: Kept) -> None:
+    db, size = tables.db, len(item.body)
+    old = db.execute("SELECT size FROM kept WHERE id = ?", (item.id,)).fetchone()
+    row = (item.id, item.owner, item.at, size, item.body)
+    if db.execute(KEEP, row).rowcount:
+        _grow(tables, size - (old[0] if old else 0))
+
+
+def drop(tables: Tables, id: str, owner: str) -> bool:
+    db = tables.db
+    old = db.execute("SELECT size FROM kept WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    if old is None:
+        return False
+    db.execute("DELETE FROM kept WHERE id = ?", (id,))
+    _grow(tables, -old[0])
+    return True
+
+
+def evict(tables: Tables, before: float, max_size: int, at_most: int) -> int:
+    db = tables.db
+    left = db.execute("SELECT value FROM meta WHERE name = 'kept_size'").fetchone()[0]
+    gone, size = [], 0
+    oldest = db.execute("SELECT id, at, size FROM kept ORDER BY at LIMIT ?", (at_most,))
+    for id, at, each in oldest.fetchall():
+        if at >= before and left - size <= max_size:
+            break
+        gone.append((id,))
+        size += each
+    db.executemany("DELETE FROM kept WHERE id = ?", gone)
+    _grow(tables, -size)
+    return len(gone)
+
+
+def _grow(tables: Tables, size: int) -> None:
+    """Bytes of bodies that are kept: the sum, so that nobody has to add them up."""
+    tables.db.execute("UPDATE meta SET value = value + ? WHERE name = 'kept_size'", (size,))
 
 
 def put(tables: Tables, name: str, value: bytes | None, version: int | None) -> int | None:

@@ -253,9 +253,8 @@ class Writer:
             elif isinstance(each, Drop):
                 tables.ledger.cancel(each.id)
             else:
-                for entry in each.entries:
-                    if new.pop((entry.owner, entry.seq), None) is not None:
-                        tables.ledger.settle(entry.settlement, wall)
+                found = [new.pop((entry.owner, entry.seq), None) for entry in each.entries]
+                tables.ledger.settle([done for done in found if done is not None], wall)
             outcomes.append((each, result, None))
         TRACES.run(tables.db, [trace_row(done) for done in fresh if done.trace])
         return outcomes

@@ -1,0 +1,59 @@
+-- ARGV[5]: finished calls as JSON; then the trace of each, '' for none. A call's place is a member
+-- of `settled`: its owner, a zero byte and its number.
+
+local function undo(id)
+  local name = ROOT .. ':expired:' .. id
+  local found = call('GET', name)
+  if found then
+    local group, when, row = unpack(unpacked(found))
+    call('DEL', name)
+    local it = account(group[2])
+    if it then
+      take_back(it, row[ROW_MICRO], unpack(when))
+      changed[group[2]] = true
+    end
+    add_sums(group, row, -1)
+  end
+end
+
+local function release(id, charges)
+  local held = held_as(id)
+  if not held then
+    return
+  end
+  let_go(id, held)
+  local used, corrected = {[0] = 0}, {}
+  for _, each in ipairs(charges) do
+    local attempt, row = each[3], each[4]
+    for i = ROW_TOKENS, #row do
+      used[0] = used[0] + row[i]
+      used[attempt] = (used[attempt] or 0) + row[i]
+    end
+  end
+  for _, taken in ipairs(held[TAKEN]) do
+    if not corrected[taken[1]] then
+      corrected[taken[1]] = true
+      correct(held, taken[1], used[taken[1]] or 0)
+    end
+  end
+end
+
+for i, done in ipairs(cjson.decode(ARGV[5])) do
+  local place, id, key, ended_at, reserved, charges = unpack(done)
+  if call('ZADD', ROOT .. ':settled', 0, place) == 1 then
+    if reserved then
+      release(id, charges)
+      undo(id)
+    end
+    for _, each in ipairs(charges) do
+      add({floor(ended_at / 3600) * 3600, key, each[1], each[2]}, each[4])
+    end
+    local trace = ARGV[5 + i]
+    if trace ~= '' and call('HSETNX', ROOT .. ':traces', id, trace) == 1 then
+      call('ZADD', ROOT .. ':traces:ended', ended_at, id)
+    end
+  end
+end
+keep_accounts()
+keep_windows()
+keep_sums()
