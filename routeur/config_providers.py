@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from routeur import config_clouds as clouds
+from routeur.config_models import is_glob, listed, read_models
 from routeur.config_values import base_url, file, key_of, proxy, secret
 from routeur.errors import did_you_mean
 from routeur.headers import FRAMING, HOP_BY_HOP
@@ -16,13 +17,11 @@ from routeur.providers import (
     Credential,
     CredentialModel,
     Google,
-    Model,
     Provider,
     Secret,
     Timeouts,
     Tls,
 )
-from routeur.usage import Price
 from routeur.yamlfile import (
     Section,
     Value,
@@ -30,21 +29,20 @@ from routeur.yamlfile import (
     boolean,
     choice,
     integer,
-    many,
-    number,
     one_of,
     some_seconds,
     text,
 )
 
 DIALECTS = ("openai", "anthropic", "gemini", "bedrock", "echo")
-ABILITIES = ("image", "file", "audio", "tools", "json", "reasoning")
 COMMITS = ("headers", "first_event", "first_token")
 
 # Dialect -> the header that carries the key, unless `auth` names another.
 _AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 # These would hide our own paths.
 _OURS = frozenset("v1 v1beta api chat health healthz vhealth metrics ui".split())
+# What has a dialect of its own, as the catalogue calls it.
+_KNOWN_AS = {"vertex": "google-vertex", "bedrock": "amazon-bedrock"}
 _NO_PRESET = Preset("", "", "", (), False, True, ())
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
@@ -122,7 +120,7 @@ def _switch(name: str, value: Value, found: Found) -> None:
 
 
 def _echo() -> Provider:
-    return Provider("echo", "echo", (Credential("echo", "echo", ""),), models=_listed(("echo",)))
+    return Provider("echo", "echo", (Credential("echo", "echo", ""),), models=listed(("echo",)))
 
 
 def _unique(found: Found) -> None:
@@ -175,14 +173,15 @@ def _settings(
 ) -> Provider:
     """The provider without its credentials."""
     row = preset or _NO_PRESET
-    literal, globs, any_name = _models(section, row)
+    literal, globs, any_name = read_models(section, row.models)
     if name == dialect == "echo" and not section.has("models"):
-        literal, any_name = _listed(("echo",)), False
+        literal, any_name = listed(("echo",)), False
     return Provider(
         name=name,
         dialect="gemini" if dialect == "vertex" else dialect,
         credentials=(),
         preset=section.get("preset", text, None),
+        known_as=_KNOWN_AS.get(dialect) or section.get("preset", text, None),
         models=literal,
         globs=globs,
         any_name=any_name,
@@ -386,58 +385,3 @@ def _tls(section: Section) -> Tls | None:
         if tls.key and not given.has("cert"):
             given.finding("key", "expected a cert beside the key")
     return tls
-
-
-def _listed(names: tuple[str, ...]) -> dict[str, Model]:
-    return {name: Model(name, name) for name in names}
-
-
-def is_glob(name: str) -> bool:
-    return any(sign in name for sign in "*?[")
-
-
-def _models(section: Section, preset: Preset) -> tuple[dict[str, Model], tuple[str, ...], bool]:
-    """Models by name, patterns, and whether any other name is served too."""
-    value = section.at("models")
-    if value is None:
-        return _listed(preset.models), (), True
-    literal: dict[str, Model] = {}
-    globs: list[str] = []
-    if value.is_mapping():
-        for name, entry in value.read(Value.entries, {}).items():
-            if not is_glob(name):
-                literal[name] = _model(name, entry)
-            elif entry.empty() or not entry.read(Value.entries, {}):
-                globs.append(name)
-            else:
-                entry.finding("a pattern takes no settings; name the model")
-    else:
-        for name in value.read(many(text), ()):
-            if is_glob(name):
-                globs.append(name)
-            else:
-                literal[name] = Model(name, name)
-    return literal, tuple(glob for glob in globs if glob != "*"), "*" in globs
-
-
-def _model(name: str, value: Value) -> Model:
-    with Section.of(value) as section:
-        return Model(
-            name=name,
-            id=section.get("id", text, name),
-            price=_price(section),
-            context=section.get("context", integer(1), None),
-            output=section.get("output", integer(1), None),
-            has=section.get("has", _abilities, None),
-        )
-
-
-def _price(section: Section) -> Price | None:
-    if not section.has("price"):
-        return None
-    with section.section("price") as given:
-        return Price(*(given.get(field.name, number(0), None) for field in fields(Price)))
-
-
-def _abilities(value: Value) -> frozenset[str]:
-    return frozenset(many(choice(*ABILITIES))(value))

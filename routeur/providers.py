@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from routeur import catalogue
 from routeur.usage import Price
+
+_REMEMBERED = 1024  # models of a provider
+# At these clouds a deployment may have any id; then its name here says what it is.
+_DEPLOYED = frozenset(["azure", "amazon-bedrock"])
 
 
 class Secret:
@@ -108,7 +113,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as clients name it; `id` is its name at the provider."""
+    """A model as clients name it; `id` is its name at the provider. What is None is unknown.
+
+    `context` are tokens in and out, `input` and `output` those that each may have; `quality` is
+    from 0 to 1, `released` a date.
+    """
 
     name: str
     id: str
@@ -116,6 +125,29 @@ class Model:
     context: int | None = None
     output: int | None = None
     has: frozenset[str] | None = None
+    input: int | None = None
+    quality: float | None = None
+    released: str | None = None
+
+    @property
+    def room(self) -> int | None:
+        """The tokens that a prompt may have."""
+        return min((size for size in (self.context, self.input) if size), default=None)
+
+    def completed(self, row: catalogue.Row) -> Model:
+        """With what the catalogue says where the configuration does not."""
+        return Model(
+            name=self.name,
+            id=self.id,
+            price=self.price or row.cost(),
+            context=self.context or row.context,
+            output=self.output or row.output,
+            has=row.abilities() if self.has is None else self.has,
+            # A context of one's own is also a limit of one's own.
+            input=self.input or (None if self.context else row.input),
+            quality=row.quality if self.quality is None else self.quality,
+            released=self.released or row.released,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +156,15 @@ class Provider:
 
     `models` are the names it lists literally, `globs` its patterns; `any_name` says that it serves
     any other name too, last of all. `auth` is the header that carries the key: `bearer`,
-    `x-api-key`, `api-key` or `x-goog-api-key`.
+    `x-api-key`, `api-key` or `x-goog-api-key`. `known_as` is its name in the catalogue, if it is
+    one of those.
     """
 
     name: str
     dialect: str
     credentials: tuple[Credential, ...]
     preset: str | None = None
+    known_as: str | None = None
     models: Mapping[str, Model] = field(default_factory=dict)
     globs: tuple[str, ...] = ()
     any_name: bool = False
@@ -149,10 +183,30 @@ class Provider:
     default: str | None = None  # which of them `auto` takes where nothing else is said
     tls: Tls | None = None
     proxy: str | None = None
+    _known: dict[str, Model] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def lists(self, name: str) -> bool:
         """Whether the configuration names this model here, literally or by a pattern."""
         return name in self.models or any(fnmatchcase(name, glob) for glob in self.globs)
+
+    def model(self, name: str) -> Model:
+        """What is known of a model by the name that clients give it, be it listed or not."""
+        model = self._known.get(name)
+        if model is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            model = self._known[name] = self._look_up(name)
+        return model
+
+    def _look_up(self, name: str) -> Model:
+        """As the configuration has it, the rest from the catalogue."""
+        given = self.models.get(name) or Model(name, name)
+        if self.known_as is None:
+            return given
+        row = catalogue.find(self.known_as, given.id)
+        if row is None and self.known_as in _DEPLOYED:
+            row = catalogue.find(self.known_as, name)
+        return given if row is None else given.completed(row)
 
     def id_of(self, name: str) -> str:
         """The provider's own name of a model."""
