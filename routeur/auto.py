@@ -1,18 +1,22 @@
-"""Choosing among targets: what a request needs, which targets can serve it, and in which order."""
+"""Choosing among targets: what a request needs, and which targets can serve it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from routeur.addressing import spoken, unfit
+from routeur.names import misplaced
 from routeur.providers import Model, Provider
+from routeur.signs import may_use
+
+_REMEMBERED = 256  # subsets of some targets
+_QUICK = 64 * 1024  # bytes of a body that are looked through for signs of what it uses
+_NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A provider and a model there, by the name the configuration gives it."""
 
     provider: str
@@ -27,8 +31,9 @@ class Facts(Protocol):
 
     `dialect` is `openai`, `anthropic` or `gemini`, `format` that of the route, `purpose` what
     providers of other dialects can be asked for, too; `key` is the key's name; `headers` finds
-    names in any case. `has` (its parts) and `tokens` (an estimate of the prompt) are computed when
-    first asked for.
+    names in any case; `raw` is the body. `has` (its parts), `tokens` (an estimate of the prompt)
+    and `difficulty` (what a classifier says) are computed when first asked for, `output` is the
+    most tokens that may come out, 0 where it does not say.
     """
 
     model: str | None
@@ -37,6 +42,7 @@ class Facts(Protocol):
     format: str | None
     key: str | None
     path: str
+    raw: bytes
 
     @property
     def purpose(self) -> str: ...
@@ -48,39 +54,108 @@ class Facts(Protocol):
 
     def tokens(self) -> int: ...
 
+    def output(self) -> int: ...
 
-@dataclass(frozen=True, slots=True)
+    def difficulty(self) -> str | None: ...
+
+
 class Choice:
-    """What is left of some targets for one dialect and format, in order.
+    """What is left of some targets (`kept`, in order) for one dialect and format, and maybe less.
 
-    `context` is the smallest context (tokens) of those that say one, `abilities` what all those
-    that say so can take.
+    `rejected` are the others and why; without `models` nothing is known of their abilities. Whoever
+    works something out that holds for all requests with these targets keeps it in `notes`.
     """
 
-    kept: tuple[Target, ...]
-    rejected: tuple[tuple[str, str], ...]
-    context: int | None
-    abilities: frozenset[str] | None
+    __slots__ = (
+        "_abilities",
+        "_models",
+        "_outputs",
+        "_rooms",
+        "_subsets",
+        "kept",
+        "notes",
+        "rejected",
+    )
+
+    def __init__(
+        self,
+        kept: Iterable[Target],
+        rejected: tuple[tuple[str, str], ...],
+        models: Callable[[Target], Model] | None = None,
+    ) -> None:
+        self.kept = tuple(kept)
+        self.rejected = rejected
+        self.notes: dict[Hashable, Any] = {}
+        self._models = models
+        self._subsets: dict[Hashable, Choice] = {}
+        known = [models(target) for target in self.kept] if models else []
+        self._rooms = sorted({model.room for model in known if model.room is not None})
+        self._outputs = sorted({model.output for model in known if model.output is not None})
+        abilities = [model.has for model in known if model.has is not None]
+        self._abilities = frozenset.intersection(*abilities) if abilities else None
 
     @property
     def sized(self) -> bool:
         """Whether it depends on the request who can take it."""
-        return self.context is not None or self.abilities is not None
+        return bool(self._rooms or self._outputs) or self._abilities is not None
 
     def fits(self, facts: Facts) -> bool:
-        """Whether all can take a request by its parts and its size."""
-        if self.abilities is not None and not facts.has() <= self.abilities:
+        """Whether all can take a request by its parts and its size; mostly seen at a glance."""
+        if self._outputs and facts.output() > self._outputs[0]:
             return False
-        return self.context is None or facts.tokens() <= self.context
+        abilities, room = self._abilities, self._rooms[0] if self._rooms else None
+        size = len(facts.raw)
+        if 0 < size < _QUICK:
+            signs = may_use(facts.raw)
+            if abilities is not None and signs <= abilities:
+                abilities = None
+            # A token has a byte at least, where nothing is attached.
+            if room is not None and size < room and not signs & _ATTACHED:
+                room = None
+        if abilities is not None and not facts.has() <= abilities:
+            return False
+        return room is None or facts.tokens() <= room
+
+    def able(self, facts: Facts) -> Choice:
+        """Those that can take the request's parts and size."""
+        if self.fits(facts):
+            return self
+        has = facts.has() if self._abilities is not None else _NOTHING
+        tokens = facts.tokens() if self._rooms else 0
+        output = facts.output() if self._outputs else 0
+        models = self._models
+        assert models is not None  # it would fit
+        # All requests between the same two sizes can be taken by the same targets.
+        sizes = bisect_left(self._rooms, tokens), bisect_left(self._outputs, output)
+        return self.subset(
+            (has, *sizes), lambda target: unable(models(target), has, tokens, output)
+        )
+
+    def subset(self, key: Hashable, against: Callable[[Target], str]) -> Choice:
+        """Those of which `against` has nothing to say; worked out once for each `key`."""
+        found = self._subsets.get(key)
+        if found is None:
+            why = {target: against(target) for target in self.kept}
+            kept = (target for target in self.kept if not why[target])
+            more = ((str(target), reason) for target, reason in why.items() if reason)
+            found = Choice(kept, (*self.rejected, *more), self._models)
+            if len(self._subsets) >= _REMEMBERED:
+                self._subsets.clear()
+            self._subsets[key] = found
+        return found
+
+
+_ATTACHED = frozenset(("image", "file", "audio"))
 
 
 class Candidates:
-    """The targets of one rule, alias or name; sifted once per dialect, format and order.
+    """The targets of one rule, alias or name; sifted once per dialect and format.
 
-    `anyone`: nobody lists the name; then those come first that need no translation.
+    `anyone`: nobody lists the name; then those come first that need no translation. `unnamed`:
+    nobody has named them for this; then their own names say what they are for.
     """
 
-    __slots__ = ("_anyone", "_choices", "_providers", "targets")
+    __slots__ = ("_anyone", "_at", "_choices", "_providers", "_unnamed", "targets")
 
     def __init__(
         self,
@@ -88,82 +163,62 @@ class Candidates:
         providers: Mapping[str, Provider],
         *,
         anyone: bool = False,
+        unnamed: bool = False,
     ) -> None:
         self.targets = tuple(dict.fromkeys(targets))
         self._anyone = anyone
+        self._unnamed = unnamed
         self._providers = providers
-        self._choices: dict[tuple[str, str | None, str, str | None], Choice] = {}
+        self._at: dict[tuple[str, ...], Candidates] = {}
+        self._choices: dict[tuple[str, str | None, str], Choice] = {}
 
-    def at(self, pins: Sequence[str]) -> Candidates:
+    def at(self, pins: tuple[str, ...]) -> Candidates:
         """The targets at these providers."""
-        here = (target for target in self.targets if target.provider in pins)
-        return Candidates(here, self._providers)
+        found = self._at.get(pins)
+        if found is None:
+            here = (target for target in self.targets if target.provider in pins)
+            found = self._at[pins] = Candidates(here, self._providers, unnamed=self._unnamed)
+        return found
 
-    def choice(self, facts: Facts, sort: str | None) -> Choice:
-        """Those that can be asked in the request's dialect and format, in the order asked for."""
+    def choice(self, facts: Facts) -> Choice:
+        """Those that can be asked in the request's dialect and format."""
         kind = facts.dialect, facts.format, facts.purpose
-        choice = self._choices.get((*kind, sort))
+        choice = self._choices.get(kind)
         if choice is None:
-            choice = self._choices[*kind, sort] = self._sift(*kind, sort)
+            choice = self._choices[kind] = self._sift(*kind)
         return choice
 
-    def able(self, choice: Choice, facts: Facts) -> Choice:
-        """Those of a choice that can take the request's parts and size."""
-        if choice.fits(facts):
-            return choice
-        why = {target: unable(self._model(target), facts) for target in choice.kept}
-        kept = tuple(target for target in choice.kept if not why[target])
-        rejected = tuple((str(target), reason) for target, reason in why.items() if reason)
-        return Choice(kept, choice.rejected + rejected, choice.context, choice.abilities)
-
-    def _sift(self, dialect: str, format: str | None, purpose: str, sort: str | None) -> Choice:
+    def _sift(self, dialect: str, format: str | None, purpose: str) -> Choice:
         why = {target: self._unfit(target, dialect, format, purpose) for target in self.targets}
         kept = [target for target in self.targets if not why[target]]
         if self._anyone:
             kept.sort(key=lambda target: self._translates(target, format, purpose))
-        # Throughput, latency and balance have no measurements yet: these keep the given order.
-        if sort == "price":
-            kept.sort(key=lambda target: _price(self._model(target)))
-        models = [model for target in kept if (model := self._model(target))]
-        contexts = [model.context for model in models if model.context is not None]
-        abilities = [model.has for model in models if model.has is not None]
-        return Choice(
-            tuple(kept),
-            tuple((str(target), reason) for target, reason in why.items() if reason),
-            min(contexts, default=None),
-            frozenset.intersection(*abilities) if abilities else None,
-        )
+        rejected = tuple((str(target), reason) for target, reason in why.items() if reason)
+        return Choice(kept, rejected, self._model)
 
     def _unfit(self, target: Target, dialect: str, format: str | None, purpose: str) -> str:
         provider = self._providers[target.provider]
         id = provider.id_of(target.model)
-        return unfit(provider, id, dialect, format, purpose)
+        why = misplaced(target.model, purpose) if self._unnamed else ""
+        return why or unfit(provider, id, dialect, format, purpose)
 
     def _translates(self, target: Target, format: str | None, purpose: str) -> bool:
         provider = self._providers[target.provider]
         return spoken(provider, provider.id_of(target.model), format, purpose) != format
 
-    def _model(self, target: Target) -> Model | None:
-        return self._providers[target.provider].models.get(target.model)
+    def _model(self, target: Target) -> Model:
+        return self._providers[target.provider].model(target.model)
 
 
-def unable(model: Model | None, facts: Facts) -> str:
-    """Why a model cannot take this request, by what is known of it, or nothing."""
-    if model is None:
-        return ""
-    if model.has is not None and not facts.has() <= model.has:
-        return "cannot take " + ", ".join(sorted(facts.has() - model.has))
-    if model.context is not None and facts.tokens() > model.context:
-        return f"takes {model.context} tokens, the prompt has about {facts.tokens()}"
+def unable(model: Model, has: frozenset[str], tokens: int, output: int) -> str:
+    """Why a model cannot take a request, by what is known of it, or nothing."""
+    if model.has is not None and not has <= model.has:
+        return "cannot take " + ", ".join(sorted(has - model.has))
+    if model.room is not None and tokens > model.room:
+        return f"takes {model.room} tokens, and the prompt has more"
+    if model.output is not None and output > model.output:
+        return f"answers with {model.output} tokens at most, and more are asked for"
     return ""
-
-
-def _price(model: Model | None) -> float:
-    """To sort by: three parts of input and one of output, as prompts are longer than answers."""
-    price = model.price if model else None
-    if price is None or price.input is None:
-        return math.inf
-    return 3 * price.input + (price.output or 0.0)
 
 
 def draw(split: Sequence[tuple[Target, int]], random: Callable[[], float]) -> tuple[Target, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from routeur.config_providers import ABILITIES, COMMITS, Found, is_glob, read_timeouts
+from routeur.config_models import ABILITIES, is_glob
+from routeur.config_providers import COMMITS, Found, read_timeouts
 from routeur.errors import did_you_mean
 from routeur.providers import Provider, Timeouts
 from routeur.rules import Match, Rule, Target
@@ -99,6 +100,8 @@ def _rule(section: Section, found: Found, timeouts: Timeouts) -> Rule:
     strategy = section.get("strategy", choice(*STRATEGIES), None)
     if section.has("to") and section.has("split"):
         section.finding("split", "expected to or split, not both")
+    elif strategy and section.has("split"):
+        section.finding("strategy", "expected strategy or split, not both: split draws by weight")
     elif to is None and not section.has("split") and not strategy:
         section.finding("", "expected to (a list of targets) or split (targets and weights)")
     return Rule(
@@ -162,4 +165,5 @@ def _match(section: Section) -> Match:
                 for name, value in match.entries("headers").items()
             },
             path=match.get("path", many(text), ()),
+            difficulty=frozenset(match.get("difficulty", many(text), ())),
         )

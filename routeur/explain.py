@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
-from multidict import CIMultiDict
 
-from routeur import body, rules
+from routeur import body
+from routeur.board import Board
+from routeur.choosing import Chooser, Policy
 from routeur.config import Config
-from routeur.dialects import FORMATS, gemini, match
+from routeur.dialects import gemini, match
 from routeur.errors import ClientError
-from routeur.facts import CHARACTERS_PER_TOKEN
-from routeur.rules import Plan, Table
+from routeur.facts import Facts
+from routeur.headers import Inbound
+from routeur.keys import OPEN
+from routeur.reasons import explain, lines
+from routeur.rules import Table
+from routeur.score import Weights
+from routeur.standing import Standings
+from routeur.stickiness import Stickiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,62 +33,55 @@ class Question:
     path: str
 
 
-class Thought:
-    """The facts of such a request (rules.Facts)."""
-
-    def __init__(self, question: Question) -> None:
-        self.headers: Mapping[str, str] = CIMultiDict(_field(line) for line in question.headers)
-        self.path = question.path
-        found = match("POST", question.path)
-        if found is None:
-            raise ClientError(f"{question.path} is not a path of any dialect")
-        self.dialect, route = found
-        self.format = route.format
-        self.purpose = route.purpose
-        self.doc: dict[str, Any] = body.parse(question.body) if question.body else {}
-        self.model: str | None = question.model
-        verb = gemini.parse_path(question.path)
-        self.stream = bool(self.doc.get("stream")) or bool(verb and verb.verb == gemini.STREAM)
-        self.key: str | None = None
-
-    def has(self) -> frozenset[str]:
-        return FORMATS[self.format].has(self.doc) if self.format else frozenset()
-
-    def tokens(self) -> int:
-        size = FORMATS[self.format].prompt(self.doc) if self.format else 0
-        return size // CHARACTERS_PER_TOKEN + 1
-
-
 def answer(config: Config, question: Question, *, as_json: bool = False) -> str:
     """The text to print; raises RouteurError as the request itself would be refused."""
-    facts = Thought(question)
-    table = Table(config.providers, config.aliases, config.rules, config.auto.models)
-    headers = facts.headers
-    plan = table.plan(
-        facts,
-        provider=headers.get("Routeur-Provider"),
-        vendor=headers.get("vendor"),
-        model=headers.get("Routeur-Model"),
-    )
+    facts = _thought(question)
+    chooser = _chooser(config)
+    plan = chooser.plan(facts)
+    decision = chooser.decide(plan, facts)
+    told = explain(decision.plan if decision else plan, decision, facts, chooser, "explain")
     if as_json:
-        shown = rules.explain(plan, facts, config.providers, "explain")
-        return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
-    return _told(plan, facts, question)
+        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    asked = f"request   {question.model} at {question.path} ({facts.dialect})"
+    return "\n".join([asked, *lines(told)])
 
 
-def _told(plan: Plan, facts: Thought, question: Question) -> str:
-    lines = [
-        f"request   {question.model} at {question.path} ({facts.dialect})",
-        f"reason    {plan.reason}",
-        f"answers   {plan.targets[0]}",
-    ]
-    lines += [f"then      {target}" for target in plan.targets[1:]]
-    lines += [f"not       {target}: {why}" for target, why in plan.rejected]
-    return "\n".join(lines)
+def _chooser(config: Config) -> Chooser:
+    """As a router's that has just started: nothing has been measured."""
+    auto = config.auto
+    standings = Standings(config.ban.after, config.ban.seconds, config.retries.statuses)
+    standings.configure(
+        config.providers, config.ban.after, config.ban.seconds, config.retries.statuses
+    )
+    return Chooser(
+        Table(config.providers, config.aliases, config.rules, auto.models, strategy=auto.strategy),
+        standings,
+        Board(),
+        Stickiness(),
+        Policy(Weights(**auto.weights), auto.classifier),
+        random=lambda: math.nextafter(1.0, 0.0),  # nobody is tried only to be known
+    )
 
 
-def _field(line: str) -> tuple[str, str]:
+def _thought(question: Question) -> Facts:
+    """The facts of such a request."""
+    found = match("POST", question.path)
+    if found is None:
+        raise ClientError(f"{question.path} is not a path of any dialect")
+    family, route = found
+    fields = tuple(_field(line) for line in question.headers)
+    facts = Facts(Inbound(fields), family, route, question.path, "", OPEN)
+    facts.raw = question.body or b""
+    facts.doc = body.parse(facts.raw) if facts.raw else {}
+    facts.model = question.model
+    verb = facts.gemini_path
+    streams = bool(verb and verb.verb == gemini.STREAM)
+    facts.stream = streams or body.wants_stream(facts.doc)
+    return facts
+
+
+def _field(line: str) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     if not colon:
         raise ClientError(f"--header {line!r}: expected 'K: V'")
-    return name.strip(), value.strip()
+    return name.strip().encode(), value.strip().encode()

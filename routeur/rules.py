@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import random
 from typing import Any, TypeVar
 
-from routeur.auto import Candidates, Facts, Target, draw
-from routeur.dialects.base import Usage
+from routeur.auto import Candidates, Choice, Facts, Target, draw
 from routeur.errors import ClientError, NotFound, did_you_mean
 from routeur.matching import Match, Row, Rows, Rule, literal
+from routeur.names import cut, enumerate_words, for_auto, ids, near, vendors
 from routeur.providers import Provider
-from routeur.usage import cost
 
-__all__ = ["Facts", "Match", "Plan", "Rule", "Table", "Target", "explain"]
+__all__ = ["Facts", "Match", "Plan", "Rule", "Table", "Target"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Targets, best first; why these; and which were left out, as (target, why).
 
-    One that is `lasting` holds for every request with the same names and route. Who follows a plan
-    keeps in `places` what it found: many requests have the same one.
+    One that is `lasting` holds for every request with the same names and route, if `choice` fits
+    where that is `bound`. `strategy` is the order that is asked for, None: this one; with it
+    `explores` lets less known targets have a try. `alias`: the name was not a target's own, so
+    that a conversation stays with whom it has. Who follows a plan keeps in `places` what it found:
+    many requests have the same one.
     """
 
     targets: tuple[Target, ...]
@@ -32,34 +33,44 @@ class Plan:
     rule: Rule | None = None
     lasting: bool = False
     places: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    choice: Choice | None = field(default=None, compare=False, repr=False)
+    bound: bool = False
+    strategy: str | None = None
+    explores: bool = False
+    alias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a model's name stands for: rules to ask, and who answers where none matches."""
+    """What a model's name stands for: rules to ask, and who answers where none matches.
+
+    `sort` is the order that its suffix asks for, which `explores` if it is a strategy's. `chosen`:
+    the candidates are in no order.
+    """
 
     rows: Rows
     candidates: Candidates | None
     reason: str
     sort: str | None = None
+    chosen: bool = False
+
+    @property
+    def explores(self) -> bool:
+        return self.sort is not None and self.reason != "model"
 
 
 _NO_ROWS = Rows(())
+STRATEGIES = ("balanced", "latency", "throughput", "price", "quality")
 # Suffixes of a name: an order for any name, a strategy for aliases.
 _ORDERS = {"nitro": "throughput", "floor": "price"}
-_STRATEGIES = frozenset({"price", "latency", "throughput", "balanced", "quality"})
-# What a vendor is called where that is not its dialect.
-_DIALECT_OF = {"google": "gemini"}
 _REMEMBERED = 4096  # names and plans; clients invent names, so there has to be an end
 _LONGEST = 512  # characters of a name; a longer one is nobody's, and would only fill the memory
-_NEAR = 100  # names compared for "did you mean": difflib takes some 20 µs for each
-_NAMED = 10  # names in a message
 
 
 class Table:
     """Who may answer what. What it remembers is derived from its arguments: it never changes.
 
-    All targets are at `providers`. `random` draws from a rule's `split`.
+    All targets are at `providers`. `random` draws from a rule's `split`, `strategy` is `auto`'s.
     """
 
     def __init__(
@@ -69,21 +80,24 @@ class Table:
         rules: Sequence[Rule],
         auto: tuple[Target, ...] = (),
         random: Callable[[], float] = random,
+        *,
+        strategy: str = "balanced",
     ) -> None:
         self.providers = dict(providers)
+        self._strategy = strategy
         words = [word for rule in rules for word in rule.match.model if literal(word)]
         self.aliases = dict.fromkeys(("auto", *aliases, *words))
         self._lists = {name: self._candidates(targets) for name, targets in aliases.items()}
         self._chosen = bool(auto)
         self._only_echo = all(each.dialect == "echo" for each in providers.values())
-        self._auto = self._candidates(auto or self._every_model())
+        self._auto = Candidates(auto or self._every_model(), self.providers, unnamed=not auto)
         self._random = random
         self._by_model: dict[str, list[Row]] = {}
         self._loose: list[Row] = []
         self._file(rules)
-        self._vendors = _vendors(self.providers.values())
-        self._words = sorted({*self.aliases, *_ids(self.providers.values())})
-        self._names: dict[str, Name] = {}
+        self._vendors = vendors(self.providers.values())
+        self._words = sorted({*self.aliases, *ids(self.providers.values())})
+        self._names: dict[tuple[str, tuple[str, ...]], Name] = {}
         self._plans: dict[tuple[str | bool | None, ...], Plan] = {}
 
     def plan(
@@ -108,7 +122,7 @@ class Table:
             model,
         )
         plan = self._plans.get(key)
-        if plan is None:
+        if plan is None or (plan.bound and not (plan.choice and plan.choice.fits(facts))):
             plan = self._decide(facts, provider, vendor, model)
             if plan.lasting:
                 _remember(self._plans, key, plan)
@@ -118,7 +132,7 @@ class Table:
         self, dialect: str, *, provider: str | None = None, vendor: str | None = None
     ) -> Provider:
         """Who gets a request that names no model: the pinned provider, or the only one there is."""
-        pins = self._pins(provider, vendor)
+        pins = self.pins(provider, vendor)
         if len(pins) == 1:
             return self.providers[pins[0]]
         speakers = [
@@ -133,7 +147,7 @@ class Table:
             raise NotFound(message, code="provider_not_found")
         raise NotFound(
             f"this path names no model, and several providers speak {dialect}: "
-            f"{_enumerate(speakers)}; choose one with the header Routeur-Provider",
+            f"{enumerate_words(speakers)}; choose one with the header Routeur-Provider",
             code="provider_not_found",
         )
 
@@ -166,11 +180,19 @@ class Table:
             return True
         return name in self.aliases and not self.listed(name)
 
+    def behind(self, name: str) -> tuple[Target, ...]:
+        """All targets that a name may lead to, by its rules, too."""
+        known = self._name(name)
+        found = [*known.candidates.targets] if known.candidates else []
+        for row in known.rows:
+            found += row.candidates.targets if row.candidates else ()
+        return tuple(dict.fromkeys(found))
+
     def unknown(self, name: str) -> NotFound:
         """The error for a name that nobody answers to."""
-        hint = did_you_mean(name, _near(name, self._words))
+        hint = did_you_mean(name, near(name, self._words))
         return NotFound(
-            f'unknown model "{_cut(name)}"{hint or "; GET /v1/models lists those there are"}',
+            f'unknown model "{cut(name)}"{hint or "; GET /v1/models lists those there are"}',
             code="model_not_found",
             param="model",
         )
@@ -183,40 +205,68 @@ class Table:
             raise ClientError('the request names no model; expected "model"', param="model")
         if len(name) > _LONGEST:
             raise self.unknown(name)
-        pins = self._pins(provider, vendor)
-        known = self._pinned(name, pins) if pins else self._name(name)
+        pins = self.pins(provider, vendor)
+        known = self._name(name, pins)
         row = next((row for row in known.rows.matching(facts) if _serves(row, pins)), None)
+        candidates = self._meant(name, known, row, pins)
+        rule = row.rule if row else None
+        reason = f"rule:{rule.name}" if rule else known.reason
+        alias = reason != "model"
+        whole = candidates.choice(facts)
+        choice = whole.able(facts) if alias else whole
+        if not choice.kept:
+            raise _nobody(choice.rejected, facts)
+        strategy, explores = self._order(known, row)
+        if pins:
+            reason = "header" if provider else "vendor"
+        elif model and reason == "model":
+            reason = "header"
+        lasts = not known.rows and choice is whole and len(facts.model or "") <= _LONGEST
+        return Plan(
+            self._drawn(choice, rule) if strategy is None else choice.kept,
+            reason,
+            choice.rejected,
+            rule,
+            lasts,
+            places=whole.notes.setdefault(("places", rule and rule.name), {}),
+            choice=choice,
+            bound=alias and whole.sized and not known.rows,
+            strategy=strategy,
+            explores=explores,
+            alias=alias,
+        )
+
+    def _meant(self, name: str, known: Name, row: Row | None, pins: tuple[str, ...]) -> Candidates:
+        """The targets of the rule that matches, else those of the name."""
         candidates = known.candidates
         if row and row.candidates:
             candidates = row.candidates.at(pins) if pins else row.candidates
         if candidates is None:
             raise self._unserved(name, pins) if pins else self.unknown(name)
-        reason = f"rule:{row.rule.name}" if row else known.reason
-        choice = candidates.choice(facts, known.sort or (row.rule.sort if row else None))
-        sized = reason != "model" and choice.sized
-        if sized:
-            choice = candidates.able(choice, facts)
-        if not choice.kept:
-            raise _nobody(choice.rejected)
-        if pins:
-            reason = "header" if provider else "vendor"
-        elif model and reason == "model":
-            reason = "header"
-        targets = self._order(choice.kept, row.rule if row else None)
-        lasting = not (known.rows or sized) and len(facts.model or "") <= _LONGEST
-        return Plan(targets, reason, choice.rejected, row.rule if row else None, lasting)
+        return candidates
 
-    def _order(self, targets: tuple[Target, ...], rule: Rule | None) -> tuple[Target, ...]:
+    def _order(self, known: Name, row: Row | None) -> tuple[str | None, bool]:
+        """By what targets are to be ordered, and whether others than the best may have a try."""
+        if known.sort:
+            return known.sort, known.explores
+        if row and (row.rule.strategy or row.rule.sort):
+            if not row.rule.split:
+                return row.rule.strategy or row.rule.sort, row.rule.strategy is not None
+        elif known.chosen and not (row and row.candidates):
+            return self._strategy, True
+        return None, False
+
+    def _drawn(self, choice: Choice, rule: Rule | None) -> tuple[Target, ...]:
         if rule is None or not rule.split:
-            return targets
-        return draw([part for part in rule.split if part[0] in targets], self._random)
+            return choice.kept
+        return draw([part for part in rule.split if part[0] in choice.kept], self._random)
 
-    def _name(self, name: str) -> Name:
-        """What a name stands for where no provider is pinned; remembered."""
-        known = self._names.get(name)
+    def _name(self, name: str, pins: tuple[str, ...] = ()) -> Name:
+        """What a name stands for, at these providers if there are any; remembered."""
+        known = self._names.get((name, pins))
         if known is None:
-            known = self._resolve(name)
-            _remember(self._names, name, known)
+            known = self._pinned(name, pins) if pins else self._resolve(name)
+            _remember(self._names, (name, pins), known)
         return known
 
     def _resolve(self, name: str) -> Name:
@@ -246,7 +296,7 @@ class Table:
         own = self._lists.get(name)
         if own and own.targets:
             return Name(rows, own, f"alias:{name}", sort)
-        return Name(rows, self._auto if self._auto.targets else None, "auto", sort)
+        return Name(rows, self._auto if self._auto.targets else None, "auto", sort, chosen=True)
 
     def _pinned(self, name: str, pins: tuple[str, ...]) -> Name:
         """What a name stands for at these providers."""
@@ -258,7 +308,13 @@ class Table:
                 known = self._name(base)
                 own = self._alias_at(known, pins)
                 chosen = own if own.targets else listing
-                return Name(known.rows, chosen if chosen.targets else None, known.reason, sort)
+                return Name(
+                    known.rows,
+                    chosen if chosen.targets else None,
+                    known.reason,
+                    sort,
+                    known.chosen and chosen is own,
+                )
             if listing.targets:
                 return Name(_NO_ROWS, listing, "model", sort)
         anyhow = [
@@ -273,7 +329,7 @@ class Table:
     def _alias_at(self, known: Name, pins: tuple[str, ...]) -> Candidates:
         """What an alias stands for at these providers, its rules aside."""
         if known.reason == "auto" and not self._chosen:
-            return self._candidates(self._every_model(pins))
+            return Candidates(self._every_model(pins), self.providers, unnamed=True)
         return known.candidates.at(pins) if known.candidates else self._candidates(())
 
     def _local(self, pin: str, name: str) -> Target | None:
@@ -290,10 +346,10 @@ class Table:
         base, colon, suffix = name.rpartition(":")
         if colon and suffix in _ORDERS:
             yield base, _ORDERS[suffix]
-        elif colon and suffix in _STRATEGIES and base in self.aliases:
+        elif colon and suffix in STRATEGIES and base in self.aliases:
             yield base, suffix
 
-    def _pins(self, provider: str | None, vendor: str | None) -> tuple[str, ...]:
+    def pins(self, provider: str | None, vendor: str | None) -> tuple[str, ...]:
         """The providers that a header names; () if none does."""
         if provider:
             if provider in self.providers:
@@ -305,16 +361,16 @@ class Table:
             header, word, known = "vendor", vendor, list(self._vendors)
         else:
             return ()
-        hint = did_you_mean(word, _near(word, sorted(known)))
+        hint = did_you_mean(word, near(word, sorted(known)))
         raise NotFound(
-            f'header {header}: unknown provider "{_cut(word)}"{hint}', code="provider_not_found"
+            f'header {header}: unknown provider "{cut(word)}"{hint}', code="provider_not_found"
         )
 
     def _unserved(self, name: str, pins: tuple[str, ...]) -> NotFound:
         words = sorted({model for pin in pins for model in self.providers[pin].models})
         return NotFound(
-            f'{_enumerate(pins)} does not serve "{_cut(name)}"'
-            f"{did_you_mean(name, _near(name, words))}",
+            f'{enumerate_words(pins)} does not serve "{cut(name)}"'
+            f"{did_you_mean(name, near(name, words))}",
             code="model_not_found",
             param="model",
         )
@@ -331,6 +387,8 @@ class Table:
         ordered = sorted(rules, key=lambda rule: -rule.priority)
         for rank, rule in enumerate(ordered):
             row = Row(rank, rule, self.providers)
+            if rule.chooses:
+                row.candidates = self._auto
             words = rule.match.model
             if words and all(map(literal, words)):
                 for word in dict.fromkeys(words):
@@ -347,41 +405,17 @@ class Table:
             Target(name, model)
             for name, provider in self.providers.items()
             if (name in pins if pins else provider.dialect != "echo" or self._only_echo)
-            for model in _for_auto(provider)
+            for model in for_auto(provider)
         )
 
     def _candidates(self, targets: Iterable[Target], *, anyone: bool = False) -> Candidates:
         return Candidates(targets, self.providers, anyone=anyone)
 
 
-def explain(
-    plan: Plan, facts: Facts, providers: Mapping[str, Provider], request_id: str
-) -> dict[str, Any]:
-    """The answer to a dry run: who would answer, why, and what the input would cost (USD)."""
-    first = plan.targets[0]
-    model = providers[first.provider].models.get(first.model)
-    tokens = facts.tokens()
-    return {
-        "routeur": {
-            "request_id": request_id,
-            "requested_model": facts.model,
-            "provider": first.provider,
-            "model": first.model,
-            "route_reason": plan.reason,
-            "targets": [str(target) for target in plan.targets],
-            "rejected": [{"target": target, "why": why} for target, why in plan.rejected],
-            "estimate": {
-                "input_tokens": tokens,
-                "cost_usd": cost(Usage(input=tokens), model.price if model else None),
-            },
-        }
-    }
-
-
-def _for_auto(provider: Provider) -> Iterable[str]:
-    if not provider.catalogued:
-        return provider.models
-    return [provider.default] if provider.default else []
+def plain_name(name: str) -> str:
+    """A model's name without a suffix that asks for an order."""
+    base, _, suffix = name.rpartition(":")
+    return base if base and (suffix in _ORDERS or suffix in STRATEGIES) else name
 
 
 def _serves(row: Row, pins: tuple[str, ...]) -> bool:
@@ -389,51 +423,11 @@ def _serves(row: Row, pins: tuple[str, ...]) -> bool:
     return not pins or row.candidates is None or bool(row.candidates.at(pins).targets)
 
 
-def _vendors(providers: Iterable[Provider]) -> dict[str, tuple[str, ...]]:
-    """What `vendor` may say: a provider's own name, else its preset, else its dialect."""
-    names: dict[str, tuple[str, ...]] = {}
-    presets: dict[str, tuple[str, ...]] = {}
-    dialects: dict[str, tuple[str, ...]] = {}
-    for provider in providers:
-        name = (provider.name,)
-        names[provider.name] = name
-        if provider.preset:
-            presets[provider.preset] = presets.get(provider.preset, ()) + name
-        dialects[provider.dialect] = dialects.get(provider.dialect, ()) + name
-    for vendor, dialect in _DIALECT_OF.items():
-        if dialect in dialects:
-            dialects[vendor] = dialects[dialect]
-    return {**dialects, **presets, **names}
-
-
-def _ids(providers: Iterable[Provider]) -> Iterator[str]:
-    for provider in providers:
-        for model in provider.models:
-            yield model
-            yield f"{provider.name}/{model}"
-
-
-def _near(word: str, words: list[str]) -> list[str]:
-    """Candidates for a misspelt word: all if they are few, else its neighbours in sorted words."""
-    if len(word) > 2 * _NEAR:
-        return []
-    start = max(0, min(bisect_left(words, word) - _NEAR // 2, len(words) - _NEAR))
-    return words[start : start + _NEAR]
-
-
-def _nobody(rejected: Sequence[tuple[str, str]]) -> ClientError:
-    facts = _enumerate([f"{target} {why}" for target, why in rejected], "; ")
-    return ClientError(f"no target can serve this request: {facts}", code="no_eligible_target")
-
-
-def _enumerate(words: Sequence[str], comma: str = ", ") -> str:
-    """Words for a message; of many only the first ones."""
-    more = len(words) - _NAMED
-    return comma.join(words[:_NAMED]) + (f"{comma}and {more} more" if more > 0 else "")
-
-
-def _cut(word: str) -> str:
-    return word if len(word) <= 100 else word[:100] + "…"
+def _nobody(rejected: Sequence[tuple[str, str]], facts: Facts) -> ClientError:
+    reasons = enumerate_words([f"{target} {why}" for target, why in rejected], "; ")
+    if "prompt" in reasons:
+        reasons += f" (it has about {facts.tokens()})"
+    return ClientError(f"no target can serve this request: {reasons}", code="no_eligible_target")
 
 
 K = TypeVar("K")
