@@ -3,27 +3,58 @@
 The modules, in reading order: first the path of a request, then what stands beside it.
 
     __main__.py              the command line: serve, check, explain
+        inventory.py         models
+        commands.py          keys, usage
+            columns.py       tables for people
     app.py                   which path leads where; what lives as long as the process
+        front.py             where a request goes
         paths.py             what a path says
     keys.py                  who is calling
     proxy.py                 one request, from the client to a provider and back: read it whole
         express.py           a short cut for heads that were seen before
         facts.py             what one look at a request tells, and its body on the way through
         body.py              JSON bodies, strictly read, changed only in place
+        asking.py            streams that are asked for usage by us, not by their clients
         multipart.py         forms, in which `model` may stand anywhere
         answers.py           what the client gets to see of an answer's head
     call.py                  what is known of one request; filled in on the way
     rules.py                 the rule table: which targets may answer, best first
         matching.py          which rules hold for a request
-        auto.py              which targets can serve it, and in which order
+        auto.py  signs.py    which targets can serve it; what its bytes say of that
+        names.py             names of providers and models
+    choosing.py              who of them answers one request
+        decision.py          what was chosen, for its trace
+        words.py             what a body says about that, in OpenRouter's words
+        conversation.py      which conversation a request belongs to
+        stickiness.py        who has that conversation, so that caches keep warm
+        score.py  board.py  verdicts.py
+                             how good targets are; what was measured of them, and by which calls
+        reasons.py           what is told of a choice
+        classifier.py        a function of the operator's: how difficult a request is
+        marks.py             marks for prompt caches, where a client has set none
     attempts.py              who is asked next, and what the client hears when nobody is left
+        routing.py           what a configuration says: at which credentials, and how
         race.py              attempts side by side
         retries.py           whether to ask once more, and when
+        permits.py           what the caller's key may use
+        spending.py          what it may use it for: reserved before each attempt
     passage.py               one attempt: the way to a provider and back
         reply.py             its answer: judged, held until it may go, then copied
         translated.py        the same where the provider speaks another dialect
         stream.py            the frames of such an answer, through the neutral events
+        asked.py             the same where routeur asks for usage, and withholds it
         conversions.py       and for embeddings and counts of tokens
+        recorded.py          for clients of the Responses API: translated, and kept
+        noting.py            and copied from the provider that keeps it
+    realtime.py              WebSockets of the Realtime API, relayed frame by frame
+        handshake.py         how they begin
+        frames.py            what passes on them
+        lasting.py           which of them there are
+        upstream_socket.py   connections to providers that become WebSockets
+        turn_passage.py      one attempt at a turn of the Responses API over such a connection
+        turn_sockets.py      those connections, each of which is one client's
+    payloads.py              what passes, kept with the trace where that is asked for
+        redaction.py         without secrets, however they are spelled
     providers.py             configured providers, their credentials and models
     standing.py              how every credential is doing with every model
         group.py             whose turn it is among a provider's credentials
@@ -50,6 +81,7 @@ The modules, in reading order: first the path of a request, then what stands bes
 
     config.py                router.yaml, checked, as one immutable value
         config_providers.py  its section `providers`
+        config_models.py     models, and their prices
         config_clouds.py     the settings of accounts at clouds
         config_rules.py      its sections `aliases` and `rules`
         config_values.py     values that several sections read
@@ -59,12 +91,39 @@ The modules, in reading order: first the path of a request, then what stands bes
     watch.py                 notices that the file has changed
 
     measure.py  usage.py     what an answer has used; prices and cost
+    catalogue.py             what is publicly known of models, from data/catalogue.json
+    calibration.py           what answers have taught about them
     traces.py  metrics.py  health.py  log.py  models.py
                              records of calls, figures, the state of credentials, lines, lists
     pages.py                 the pages that need no key
-    admin.py                 the management API
+    own.py                   what routeur answers itself, for those that have one
+    bookkeeping.py           what a process does with its store
+        booking.py           what a call has cost, for the books
+    admin.py                 the management API: its paths, and bans
+        admin_keys.py  admin_routes.py  admin_usage.py
+                             virtual keys; rules; what calls have used
+        desk.py              what it works with, and how it reads requests
+        routes.py            rules that are made there: kept, checked, merged with the file's
     peers.py                 what the workers of one machine know together
+        sharing.py           whose conversations are whose, told to other processes
+        abroad.py            and those of several machines
         workers.py  bus.py   their processes, and how they speak with each other
+
+    stateful.py              the Responses API where it outlives a request
+        continuation.py      what becomes of a request before it is decided who answers
+    responses.py             stored responses: what is kept, and how a conversation goes on
+        retrieval.py         what clients ask of them
+        recording.py         an answer while it is made
+        shelf.py             where they are kept
+        eventlog.py          their streams, to be taken up again
+        background.py  jobs.py
+                             those that nobody waits for; how they are run
+        compaction.py  summaries.py
+                             a conversation made short; how the model is asked for that
+    websocket.py             the Responses API over a WebSocket
+        lanes.py             which turn begins when, and what is remembered
+        turns.py             how a turn is answered
+        inside.py            requests that routeur makes of itself
 
     store/                   where keys, limits, usage and traces survive
         base.py              what a store must be able to do
@@ -81,6 +140,10 @@ The modules, in reading order: first the path of a request, then what stands bes
                              what is written, what is read, sums of calls
             tables.py  schema.py
                              rows; the tables, and their migrations
+        redis.py             one in a Redis, for many machines
+            line.py          its connections, in which nothing overtakes anything
+            scripts.py       what Redis does at once: all that is decided there (lua/*.lua)
+            packing.py       values as these scripts have them
 
     dialects/                the wire formats; knows nothing of the rest
         base.py              what a dialect must be able to do
@@ -97,6 +160,7 @@ The modules, in reading order: first the path of a request, then what stands bes
                              what several of them need: conversations, files, thinking, ids
         claude.py            what Anthropic's models take, wherever they run
         embeddings.py        embeddings, translated between OpenAI and Gemini
+        realtime.py          what events of the Realtime API say of usage
         sse.py  array.py  eventstream.py
                              bytes to frames: server-sent events, a JSON array, Amazon's
         opening.py           whether an answer with a good status has failed all the same

@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain. One line per error, and exit status 2."""
+"""The command line: serve, check, explain, models, keys, usage. Errors are a line, and status 2."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routeur import __version__, explain, workers
+from routeur import __version__, commands, explain, inventory, workers
 from routeur.app import Router
 from routeur.bus import RELOAD, Bus
 from routeur.config import Config, load, problems
 from routeur.errors import ConfigError, RouteurError
 from routeur.log import Log, quiet_aiohttp
+from routeur.store.base import StoreUnusable
 from routeur.watch import Watch
 
 try:
@@ -30,6 +31,7 @@ except ImportError:  # it comes with the extra `fast`
     uvloop = None  # type: ignore[assignment]
 
 DEFAULT_FILE = Path("router.yaml")
+REPLACE = "--replace-corrupt-store"
 DESCRIPTION = "A reverse proxy for LLM APIs that copies bytes: one base_url, any provider."
 EPILOG = """\
 Without a subcommand, `serve` is meant. Without -c, router.yaml in the working directory is read;
@@ -40,6 +42,9 @@ ANTHROPIC_API_KEY, GEMINI_API_KEY, …), and the built-in `echo`, which needs no
   routeur -c prod.yaml --workers 4          serve with four processes
   routeur check router.yaml                 print everything that is wrong with a file
   routeur explain --model gpt-4o            who would answer, and why
+  routeur models 'gpt-*'                    what there is, and what it costs
+  routeur keys create alice --limit 5       make a key that may spend 5 dollars
+  routeur usage --days 7 --by day           what calls have used and cost
 
 Signals: SIGTERM and SIGINT drain and end, SIGHUP reads the file again (so does its change).
 """
@@ -55,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)
-    except (RouteurError, OSError) as error:
+    except (RouteurError, StoreUnusable, OSError) as error:
         print(f"routeur: {error}", file=sys.stderr)
     return 2
 
@@ -78,20 +83,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"routeur {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    several = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="run the server (the default)")
+    serve = several.add_parser("serve", help="run the server (the default)", allow_abbrev=False)
     _add_file(serve)
     serve.add_argument("--host", help="address to listen on, or unix:/PATH (server.host)")
     serve.add_argument("--port", type=_port, help="TCP port (server.port)")
     serve.add_argument("--workers", type=_count, help="number of processes (server.workers)")
+    serve.add_argument(
+        REPLACE, action="store_true", help="keep aside a store that is corrupt, and begin a new one"
+    )
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser("check", help="print everything that is wrong with a configuration")
+    check = several.add_parser("check", help="print everything that is wrong with a configuration")
     check.add_argument("file", nargs="?", type=Path, help="default: router.yaml")
     check.set_defaults(run=_check)
 
-    why = commands.add_parser("explain", help="say who would answer a request, and why")
+    why = several.add_parser("explain", help="say who would answer a request, and why")
     _add_file(why)
     why.add_argument("--model", required=True, help="what the request's body would say")
     why.add_argument(
@@ -105,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     why.add_argument("--json", action="store_true", help="print what Routeur-Dry-Run answers")
     why.set_defaults(run=_explain)
+
+    inventory.add(several, _add_file, _offer)
+    commands.add(several, _add_file, _place)
     return parser
 
 
@@ -127,6 +138,27 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 def _file(given: Path | None) -> Path | None:
     """The file that was named, else router.yaml if it is there, else none."""
     return given or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The configuration that options name."""
+    return load(_file(options.config), os.environ)
+
+
+def _offer(options: argparse.Namespace) -> inventory.Offer:
+    """What `models` lists."""
+    config = _config(options)
+    aliases = {"auto": config.auto.models, **config.aliases}
+    return inventory.Offer(config.providers, config.off, aliases, config.rules)
+
+
+def _place(options: argparse.Namespace) -> commands.Place:
+    """Where `keys` and `usage` have their work."""
+    return _place_in(_config(options))
+
+
+def _place_in(config: Config) -> commands.Place:
+    return commands.Place(config.store, config.auth.secret, {*config.providers, *config.off})
 
 
 # ---- check, explain
@@ -157,7 +189,7 @@ def _serve(options: argparse.Namespace) -> int:
     path = _file(options.config)
     config = _with_options(load(path, os.environ), options)
     if config.server.workers > 1 and workers.FD not in os.environ:
-        return _run(_parent(config))
+        return _run(_parent(config, replace_corrupt=options.replace_corrupt_store))
     return _run(_worker(config, path, options))
 
 
@@ -177,11 +209,14 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
     return config
 
 
-async def _parent(config: Config) -> int:
-    """The parent of several workers, which share the port."""
+async def _parent(config: Config, *, replace_corrupt: bool) -> int:
+    """The parent of several workers, which share the port. What they cannot start with is found
+    before they are.
+    """
+    await commands.try_store(_place_in(config), replace_corrupt=replace_corrupt)
     log = Log(sys.stderr, config.log.level, config.log.format)
     host, port = config.server.host, config.server.port
-    arguments = _with_command(sys.argv[1:])
+    arguments = [each for each in _with_command(sys.argv[1:]) if each != REPLACE]
     listen: socket.socket | None = None
     try:
         if host.startswith("unix:"):
@@ -243,7 +278,7 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     """One serving process, until a signal ends it."""
     log = Log(sys.stderr, config.log.level, config.log.format)
     quiet_aiohttp(log)
-    router = Router(config, log=log)
+    router = Router(config, log=log, replace_corrupt=options.replace_corrupt_store)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -290,7 +325,7 @@ async def _listen(
         bus = Bus(
             int(fd),
             lambda asked: read_again() if asked == RELOAD else answer(asked),
-            router.standings.apply,
+            router.hear,
             stop.set,
         )
         await bus.start()

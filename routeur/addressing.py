@@ -31,6 +31,8 @@ def spoken(provider: Provider, id: str, format: str | None, purpose: str = "") -
             return "openai_responses" if provider.speak == "responses" else "openai_chat"
         case "gemini" if on_vertex(provider) and clouds.publisher(id)[0] == ANTHROPIC:
             return ANTHROPIC
+        case "echo" if format == "openai_responses" and purpose == "answer":
+            return "openai_chat"  # it keeps nothing: routeur does
         case "echo":
             return format
     return provider.dialect

@@ -1,69 +1,83 @@
-"""The management API: what stands under `/api`, JSON in and out, for keys that may manage."""
+"""The management API, JSON in and out: which path does what, and bans."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from aiohttp import web
 
-from routeur import answers, body, paths
-from routeur.bans import EVERY_MODEL, Ban
-from routeur.errors import ClientError, Forbidden, NotFound, TooLarge, did_you_mean
+from routeur import admin_keys, admin_routes, admin_usage, answers, paths
+from routeur.bans import EVERY_MODEL
+from routeur.desk import Asked, Desk, Json, only, read, read_query, text
+from routeur.errors import ClientError, Forbidden, NotFound, did_you_mean
 from routeur.keys import Caller
-from routeur.log import Log
-from routeur.providers import Provider
-from routeur.standing import Standings
 from routeur.yamlfile import duration
 
-PREFIX = "/api/"
-BODY_IDLE = 30.0  # seconds for a request's body
-LONGEST_TEXT = 512  # characters
+__all__ = ["Desk", "is_managed", "serve"]
 
-Json = dict[str, Any]
+PREFIX = "/api/"
+ROUTES = "/v1/routes"
+ONE_KEY = "/api/v1/keys/{hash}"
+ONE_ROUTE = f"{ROUTES}/{{id}}"
+_ONE_OF = {"/api/v1/keys": ONE_KEY, ROUTES: ONE_ROUTE}
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What requests are about. `bans` are those of all workers; `synced` waits until all other
-    workers know what was told to them.
+class Handler:
+    """What answers at one path and method.
+
+    `query` are the parameters it knows; `everybody`: also keys that do not manage, about themselves
+    alone.
     """
 
-    providers: Mapping[str, Provider]
-    standings: Standings
-    bans: Callable[[], Awaitable[list[Ban]]]
-    synced: Callable[[], Awaitable[None]]
-    log: Log
+    answer: Callable[[Desk, Asked], Awaitable[Json]]
+    query: tuple[str, ...] = ()
+    everybody: bool = False
+    status: int = 200
+
+
+def is_managed(path: str) -> bool:
+    """Whether a path is of the management API."""
+    return path.startswith((PREFIX, f"{ROUTES}/")) or path == ROUTES
 
 
 async def serve(request: web.BaseRequest, caller: Caller, path: str, desk: Desk) -> web.Response:
-    """The answer to a request below PREFIX; raises ClientError."""
-    known = tuple(
-        method
-        for name, each in HANDLERS
-        if each == path
-        for method in (("GET", "HEAD") if name == "GET" else (name,))
-    )
-    if not known:
-        near = did_you_mean(path, {each for _, each in HANDLERS})
-        raise NotFound(f"nothing is served at this path{near}")
-    if not caller.manages:
+    """The answer to a request at a path that is managed; raises RouteurError."""
+    pattern, name = _pattern(path)
+    here = HANDLERS.get(pattern)
+    if here is None:
+        raise NotFound(f"nothing is served at this path{did_you_mean(path, HANDLERS)}")
+    if not caller.manages and not any(handler.everybody for handler in here.values()):
         raise Forbidden("this key cannot manage: use the management key (auth.management_key)")
-    handler = HANDLERS.get(("GET" if request.method == "HEAD" else request.method, path))
+    handler = here.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
-        raise paths.wrong_method(request.method, known)
-    given = await _read(request) if request.method == "POST" else {}
-    return answers.plain(200, orjson.dumps(await handler(desk, given)))
+        also = ("HEAD",) if "GET" in here else ()
+        raise paths.wrong_method(request.method, (*here, *also))
+    query = read_query(request.raw_path.partition("?")[2], handler.query)
+    given = await read(request) if request.method in ("POST", "PATCH") else {}
+    said = await handler.answer(desk, Asked(caller, given, query, name))
+    return answers.plain(handler.status, orjson.dumps(said))
 
 
-async def _ban(desk: Desk, given: Json) -> Json:
-    _only(given, ("credential", "model", "ttl", "reason"))
+def _pattern(path: str) -> tuple[str, str]:
+    """A path of HANDLERS, and what stands in it for a name."""
+    path = path.removesuffix("/")
+    start, _, last = path.rpartition("/")
+    one = _ONE_OF.get(start)
+    return (one, last) if one else (path, "")
+
+
+# ---- bans
+
+
+async def _ban(desk: Desk, asked: Asked) -> Json:
+    given = asked.given
+    only(given, ("credential", "model", "ttl", "reason"))
     credential, model = _credential(desk, given), _model(given)
-    reason = _text(given, "reason") or "an operator said so"
+    reason = text(given, "reason") or "an operator said so"
     ban = desk.standings.ban(credential, model, _ttl(given), reason)
     await desk.synced()
     until = "until it is lifted" if ban.until is None else f"until {ban.as_dict()['until']}"
@@ -72,8 +86,9 @@ async def _ban(desk: Desk, given: Json) -> Json:
     return ban.as_dict()
 
 
-async def _unban(desk: Desk, given: Json) -> Json:
-    _only(given, ("credential", "model"))
+async def _unban(desk: Desk, asked: Asked) -> Json:
+    given = asked.given
+    only(given, ("credential", "model"))
     bans = await desk.bans()
     credential = _credential(desk, given, {ban.credential for ban in bans})
     model = _model(given)
@@ -89,60 +104,13 @@ async def _unban(desk: Desk, given: Json) -> Json:
     return {"credential": credential, "model": model, "removed": removed}
 
 
-async def _bans(desk: Desk, given: Json) -> Json:
+async def _bans(desk: Desk, asked: Asked) -> Json:
     return {"bans": [ban.as_dict() for ban in await desk.bans()]}
-
-
-HANDLERS: Mapping[tuple[str, str], Callable[[Desk, Json], Awaitable[Json]]] = {
-    ("POST", "/api/ban"): _ban,
-    ("POST", "/api/unban"): _unban,
-    ("GET", "/api/bans"): _bans,
-}
-
-
-# ---- what requests say
-
-
-async def _read(request: web.BaseRequest) -> Json:
-    """A body's members; raises ClientError, for two of the same name, too."""
-    try:
-        async with asyncio.timeout(BODY_IDLE):
-            raw = await request.read()
-    except TimeoutError:
-        late = "the body did not arrive in time"
-        raise ClientError(late, status=408, code="request_timeout") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLarge("the body is larger than 1 MiB") from None
-    except (web.RequestPayloadError, ValueError):
-        raise ClientError("the body's framing is broken") from None
-    given = body.parse(raw)
-    names = [name for name, _, _ in body.members(raw)]
-    for name in given:
-        if names.count(name) > 1:
-            raise ClientError(f"`{name}` stands twice: send it once", param=name)
-    return given
-
-
-def _only(given: Json, known: Iterable[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise ClientError(f'unknown member "{name}"{did_you_mean(name, known)}', param=name)
-
-
-def _text(given: Json, name: str) -> str | None:
-    """A member that is a printable string, None where there is none."""
-    value = given.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
-        what = f"a string of at most {LONGEST_TEXT} printable characters"
-        raise ClientError(f"`{name}` must be {what}", param=name)
-    return value
 
 
 def _credential(desk: Desk, given: Json, also: Iterable[str] = ()) -> str:
     """A credential's name: one that is configured, or one of `also`."""
-    name = _text(given, "credential")
+    name = text(given, "credential")
     if not name:
         raise ClientError(
             "`credential` is missing: name one of the configuration's", param="credential"
@@ -159,7 +127,7 @@ def _credential(desk: Desk, given: Json, also: Iterable[str] = ()) -> str:
 
 def _model(given: Json) -> str:
     """A model's name, `*` for all of them."""
-    return _text(given, "model") or EVERY_MODEL
+    return text(given, "model") or EVERY_MODEL
 
 
 def _ttl(given: Json) -> float | None:
@@ -181,3 +149,42 @@ def _ttl(given: Json) -> float | None:
 
 def _named(model: str) -> str:
     return "all models" if model == EVERY_MODEL else model
+
+
+# ---- which path does what
+
+HANDLERS: Mapping[str, Mapping[str, Handler]] = {
+    "/api/ban": {"POST": Handler(_ban)},
+    "/api/unban": {"POST": Handler(_unban)},
+    "/api/bans": {"GET": Handler(_bans)},
+    "/api/v1/keys": {
+        "GET": Handler(admin_keys.listed, query=("offset", "page_size", "include_disabled")),
+        "POST": Handler(admin_keys.create, status=201),
+    },
+    ONE_KEY: {
+        "GET": Handler(admin_keys.one),
+        "PATCH": Handler(admin_keys.change),
+        "DELETE": Handler(admin_keys.remove),
+    },
+    "/api/v1/key": {"GET": Handler(admin_keys.own, everybody=True)},
+    ROUTES: {
+        "GET": Handler(admin_routes.listed),
+        "POST": Handler(admin_routes.create, status=201),
+    },
+    ONE_ROUTE: {
+        "GET": Handler(admin_routes.one),
+        "PATCH": Handler(admin_routes.change),
+        "DELETE": Handler(admin_routes.remove),
+    },
+    "/api/v1/generation": {
+        "GET": Handler(admin_usage.generation, query=("id",), everybody=True),
+    },
+    "/api/usage/summary": {
+        "GET": Handler(admin_usage.summary, query=admin_usage.SPAN, everybody=True),
+    },
+    "/api/usage/timeseries": {
+        "GET": Handler(
+            admin_usage.timeseries, query=(*admin_usage.SPAN, "granularity"), everybody=True
+        ),
+    },
+}

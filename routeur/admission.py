@@ -36,12 +36,13 @@ async def choose(
     without: Collection[Standing] = (),
     *,
     least_busy: bool = False,
+    prefer: str | None = None,
 ) -> Standing | None:
     """The next one to ask, begun and admitted; None if nobody can be asked now.
 
     Nothing is waited for where there is nothing to take.
     """
-    while standing := group.pick(time.monotonic(), without, least_busy=least_busy):
+    while standing := group.pick(time.monotonic(), without, least_busy=least_busy, prefer=prefer):
         if standing.clear or await admission.take(group, standing, tokens):
             return standing
         without = (*without, standing)

@@ -21,17 +21,20 @@ def about(call: Call, status: int = 0) -> bytes:
     `status` is the provider's; 0: that of the last attempt, whatever became of it.
     """
     attempts = call.attempts
+    known = about_route(
+        call.provider,
+        call.model,
+        call.reason,
+        len(attempts),
+        status or (attempts[-1].status if attempts else 0),
+        call.dropped,
+    )
+    if call.remaining is not None:
+        known += about_limits(*call.remaining)
     return b"X-Request-Id: %b\r\nX-Routeur-Trace-Id: %b\r\n%b" % (
         (call.request_id or call.id).encode(),
         call.id.encode(),
-        about_route(
-            call.provider,
-            call.model,
-            call.reason,
-            len(attempts),
-            status or (attempts[-1].status if attempts else 0),
-            call.dropped,
-        ),
+        known,
     )
 
 
@@ -56,6 +59,16 @@ def about_route(
     return b"".join(b"X-Routeur-Trace-%b: %b\r\n" % (k, value(v)) for k, v in known.items() if v)
 
 
+def about_limits(requests: int | None, tokens: int | None) -> bytes:
+    """What is left to the caller's key of this minute; nothing where it has no such limit."""
+    left = {b"Requests": requests, b"Tokens": tokens}
+    return b"".join(
+        b"X-Routeur-RateLimit-%b-Remaining: %d\r\n" % (name, count)
+        for name, count in left.items()
+        if count is not None
+    )
+
+
 def plain(status: int, body: bytes, kind: str = "application/json") -> web.Response:
     """An answer of routeur's own; without a word about what it is made of."""
     return web.Response(
@@ -66,6 +79,8 @@ def plain(status: int, body: bytes, kind: str = "application/json") -> web.Respo
 def own(call: Call, status: int, body: bytes) -> web.Response:
     """An answer of routeur's own to an inference request."""
     answer = plain(status, body)
+    if call.payload is not None:
+        call.payload.own = answer
     return _with_headers(answer, call)
 
 

@@ -9,64 +9,58 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
-import orjson
-from aiohttp import HttpVersion10, HttpVersion11, web
-
-from routeur import admin, answers, keys, models, paths
-from routeur.attempts import Attempts, Routing
+from routeur import answers, payloads, sharing
+from routeur.abroad import Abroad
 from routeur.bans import Ban
+from routeur.board import Board
+from routeur.bookkeeping import Bookkeeping
 from routeur.bus import Bus
 from routeur.call import Call
+from routeur.choosing import Chooser, Policy
 from routeur.config import Config, problems
-from routeur.dialects import match, methods
-from routeur.dialects.base import Route
 from routeur.endpoint import Endpoints
 from routeur.errors import (
-    ClientError,
     ConfigError,
-    Forbidden,
-    NotFound,
-    RouteurError,
-    did_you_mean,
 )
-from routeur.express import Express, Known
-from routeur.facts import Facts
-from routeur.headers import Inbound
+from routeur.express import Express
+from routeur.front import Front
 from routeur.health import Rates
-from routeur.keys import Caller, Keys
 from routeur.log import Log
 from routeur.metrics import Metrics
+from routeur.own import Own
 from routeur.pages import Pages
 from routeur.peers import Peers
 from routeur.pool import SWEEP, Pool
-from routeur.providers import Provider
 from routeur.proxy import Proxy
 from routeur.retries import Budget
+from routeur.routes import Ground, Routes, merged
+from routeur.routing import Routing
 from routeur.rules import Table
-from routeur.server import CLOSED, ClientConnection, Server, check_parser, require_free
+from routeur.score import Weights
+from routeur.server import ClientConnection, Server, check_parser, require_free
+from routeur.spending import Terms
 from routeur.standing import Standings
-from routeur.traces import Traces
+from routeur.stateful import Stateful
+from routeur.stickiness import Stickiness
 
 BACKLOG = 4096
 AT_ONCE = 256  # calls that are counted together; after a quarter of a second all are
-LISTS = ("/v1/models", "/v1beta/models", "/models")
-SPOKEN = (HttpVersion11, HttpVersion10)
 
 
 class Router:
     """A running routeur: `await start()`, then it serves on `port` until `await stop()`."""
 
-    def __init__(self, config: Config, *, log: Log | None = None) -> None:
+    def __init__(
+        self, config: Config, *, log: Log | None = None, replace_corrupt: bool = False
+    ) -> None:
         check_parser()
+        self._replace_corrupt = replace_corrupt
         self.config = config
         self.log = log or Log(sys.stderr, config.log.level, config.log.format)
-        self.traces = Traces()
         self._over: list[Call] = []
         self.rates = Rates(config.providers)
         self.ready = False
@@ -75,26 +69,108 @@ class Router:
         self._pools: list[Pool] = []
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Server | None = None
-        self.keys = Keys(config.auth.master_key, config.auth.management_key)
+        self.books = Bookkeeping(
+            config.store,
+            config.auth.secret,
+            _terms(config),
+            lambda text: self.log.event("warning", "store", text),
+            lambda: self.express.forget(self.config.server.max_body),
+            master=config.auth.master_key,
+            management=config.auth.management_key,
+            keep_for=config.traces.keep,
+            keep=config.traces.max,
+        )
+        self.keys = self.books.keys
+        self.traces = self.books.traces
         self.metrics = Metrics(*_labels(config))
         ban, retries = config.ban, config.retries
         self.standings = Standings(
             ban.after,
             ban.seconds,
             retries.statuses,
-            tell=lambda news: self.peers.tell(news),
+            tell=self._tell,
             on_ban=self._banned,
         )
+        self._abroad: Abroad | None = None
+        self._sharing: sharing.Sharing | None = None
+        self.board = Board()
+        self.sticky = Stickiness()
         self.peers = Peers(
             config.providers, self.metrics, self.rates, self.standings, self.traces, self._count
         )
         self.budget = Budget(retries.budget)
-        self.proxy = Proxy(self._routing(config), self._finished)
+        self.routes = Routes(
+            self.books.store,
+            self._routes_changed,
+            lambda text: self.log.event("error", "routes", text),
+        )
+        self.stateful = self._stateful(config)
+        self.proxy = Proxy(self._routing(config), self.stateful.prepare, self._finished)
         self.express = Express(
             self.proxy, config.server.max_body, self.metrics.started, self._finished
         )
         self.server: Server
-        self._pages = Pages(self.peers, lambda: self.ready).by_path
+        own = Own(
+            self.books,
+            self.peers,
+            self.standings,
+            lambda: self.proxy.routing.table,
+            self.routes,
+            lambda: _ground(self.config),
+            self.log,
+        )
+        self._front = Front(
+            self.proxy,
+            self.express,
+            self.stateful,
+            own,
+            Pages(self.peers, self._unready).by_path,
+            self.books.keys,
+            self.metrics,
+            self.log,
+            self._bug,
+        )
+        self._front.configure(config.server.host, config.server.max_body, config.off)
+        self.handle = self._front.handle
+
+    def _stateful(self, config: Config) -> Stateful:
+        return Stateful(
+            self.books.store,
+            self.books.secret,
+            config.responses.keep,
+            config.responses.max_size,
+            config.server.max_body,
+            lambda: self.proxy.routing.chooser,
+            lambda request: self._front.inside(request),
+            lambda count: self.log.counted("lost", "responses could not be kept in the store"),
+            self._malformed,
+            self._bug,
+            shared=config.server.workers > 1 or self.books.treasury.shares,
+        )
+
+    async def _meet(self) -> None:
+        """Hear from routeurs on other machines, and let them hear from this one."""
+        books, standings = self.books, self.standings
+        abroad = Abroad(books.store, self._home(), books.clock, standings.apply, standings.state)
+        await abroad.start()
+        self._abroad = abroad
+
+    def _home(self) -> str:
+        """What the workers of this machine have in common."""
+        return f"{socket.gethostname()}-{os.getppid() if self.peers.bus else os.getpid()}"
+
+    def hear(self, news: dict[str, Any]) -> None:
+        """What another worker tells."""
+        if news["do"] != sharing.NEWS:
+            self.standings.apply(news)
+        elif self._sharing is not None:
+            self._sharing.hear(news)
+
+    def _tell(self, news: dict[str, Any]) -> None:
+        """Let the other workers know what becomes of a credential, and other machines."""
+        self.peers.tell(news)
+        if self._abroad is not None:
+            self._abroad.tell(news)
 
     # ---- life
 
@@ -108,6 +184,14 @@ class Router:
 
         `listen` is a socket to use instead of one's own; `share` the port with others.
         """
+        await self.books.open(replace_corrupt=self._replace_corrupt)
+        await self.routes.open()
+        if self.books.treasury.shares:
+            await self._meet()
+        if self.books.treasury.shares or self.peers.bus is not None:
+            clock = self.books.clock
+            self._sharing = sharing.Sharing(self.sticky, self.peers.tell, clock, self._home())
+            self._sharing.start(self.books.store if self.books.treasury.shares else None)
         self.server = Server(
             self.handle, error_body=answers.early_error_body, malformed=self._malformed
         )
@@ -125,11 +209,18 @@ class Router:
                 self.server, host, port, backlog=BACKLOG, reuse_port=share or None
             )
         self._listener = await made
+        self.stateful.start()
         name = self._listener.sockets[0].getsockname()
         self.port = int(name[1]) if isinstance(name, tuple) else 0
         self._sweep()
         self.metrics.start()
         self.ready = True
+
+    def _unready(self) -> str:
+        """Why no requests are served, or not all of them; nothing while they are."""
+        if not self.ready:
+            return "draining"
+        return "" if self.books.trouble is None else "store_unavailable"
 
     async def stop(self, drain: float | None = None) -> None:
         """Stop listening, let what is under way end within `drain` seconds, cut the rest, and
@@ -139,20 +230,30 @@ class Router:
         self.ready = False
         self.proxy.draining = True
         self._listener.close()
+        self.stateful.drain()
         deadline = time.monotonic() + (self.config.server.drain if drain is None else drain)
-        while self._busy() and time.monotonic() < deadline:
+        while (self._busy() or self.stateful.busy) and time.monotonic() < deadline:
             self.server.close_idle()
+            self.server.lasting.drain()
             await asyncio.sleep(0.02)
+        self.server.lasting.cut()
         for connection in self._busy():
             connection.abort()
         self.server.close_idle()  # else they are waited for
         await self.server.shutdown(1.0)
+        await self.stateful.stop()
         for pool in self._pools:
             pool.close()
         if self._timer is not None:
             self._timer.cancel()
         self.metrics.stop()
         self._count()
+        if self._abroad is not None:
+            await self._abroad.close()
+        if self._sharing is not None:
+            await self._sharing.close()
+        self.routes.close()
+        await self.books.close()
         self.peers.close()
         if self._path:
             with suppress(OSError):
@@ -167,6 +268,11 @@ class Router:
         if config.server != self.config.server:
             self.log.event("warning", "reload", "changes of `server` take effect after a restart")
             config = replace(config, server=self.config.server)
+        if (config.store, config.auth.secret) != (self.config.store, self.config.auth.secret):
+            text = "changes of `store` and `auth.secret` take effect after a restart"
+            self.log.event("warning", "reload", text)
+            auth = replace(config.auth, secret=self.config.auth.secret)
+            config = replace(config, store=self.config.store, auth=auth)
         wrong = problems(config.server, config.auth, config.store)
         if wrong:
             raise ConfigError([f"{where}: {what}" for where, what in wrong])
@@ -174,10 +280,13 @@ class Router:
         for pool in self._pools:
             pool.close()
         self.proxy.routing = self._routing(config)
-        self.keys = Keys(config.auth.master_key, config.auth.management_key)
+        self.keys.configure(config.auth.master_key, config.auth.management_key)
+        self.books.treasury.terms = _terms(config)
         self.express.forget(config.server.max_body)
+        self._front.configure(config.server.host, config.server.max_body, config.off)
         self.metrics.configure(*_labels(config))
         self.rates.configure(config.providers)
+        self.stateful.configure(config.responses.keep, config.responses.max_size)
         self.peers.providers = config.providers
         self.config = config
 
@@ -187,8 +296,8 @@ class Router:
         self.budget.share = retries.budget
         endpoints = Endpoints(config.providers.values())
         self._pools += endpoints.pools
-        return Routing(
-            Table(config.providers, config.aliases, config.rules, config.auto.models),
+        routing = Routing(
+            self._chooser(config),
             config.providers,
             endpoints.by_credential,
             self.standings,
@@ -196,7 +305,32 @@ class Router:
             self.budget,
             retries.attempts,
             retries.statuses,
+            self.books.treasury,
+            marks=config.cache_marks == "auto",
         )
+        routing.finished = self._finished
+        routing.keep = self.stateful.shelf.add
+        if config.traces.payloads:
+            auth = config.auth
+            own = (auth.master_key, auth.management_key, auth.secret)
+            asked = endpoints.by_credential.values()
+            routing.redactor = payloads.redactor(asked, own, self.books.secret)
+        return routing
+
+    def _table(self, config: Config) -> Table:
+        rules = merged(_ground(config), self.routes.known)
+        auto = config.auto
+        return Table(config.providers, config.aliases, rules, auto.models, strategy=auto.strategy)
+
+    def _chooser(self, config: Config) -> Chooser:
+        auto = config.auto
+        policy = Policy(Weights(**auto.weights), auto.classifier)
+        return Chooser(self._table(config), self.standings, self.board, self.sticky, policy)
+
+    def _routes_changed(self) -> None:
+        """Requests under way keep the plans that the old table has made."""
+        self.proxy.routing.chooser = self._chooser(self.config)
+        self.express.forget(self.config.server.max_body)
 
     def _sweep(self) -> None:
         """Every quarter of a second: deadlines."""
@@ -215,188 +349,17 @@ class Router:
     def _busy(self) -> list[ClientConnection]:
         return [c for c in self.server.connections if isinstance(c, ClientConnection) and c.busy]
 
-    # ---- requests
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Every request of every client."""
-        connection = request.protocol
-        assert isinstance(connection, ClientConnection)
-        connection.request_begins()
-        try:
-            if request.version is not HttpVersion11 and request.version not in SPOKEN:
-                connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-                return CLOSED
-            inbound = Inbound(request.raw_headers)
-            path, _, query = request.raw_path.partition("?")
-            found = match(request.method, path)
-            if found is None:
-                return await self._elsewhere(request, inbound, path, query)
-            resumed = connection.resumed
-            if isinstance(resumed, Attempts):  # its key has been checked
-                connection.resumed = None
-                caller = Caller(resumed.call.key, infers=True, manages=False)
-                return await self._serve(
-                    request, inbound, caller, *found, path, query, resumed=resumed
-                )
-            caller = self._caller(inbound, query)
-            return await self._serve(request, inbound, caller, *found, path, query)
-        except RouteurError as error:
-            if error.status == 401:
-                self.log.counted("unauthorized", "requests without a valid key were refused")
-            return answers.refusal(request, paths.family_of(request), error, None)
-        except (asyncio.CancelledError, ConnectionError):
-            raise
-        except Exception as error:
-            self._bug(error)
-            hidden = RouteurError("internal error")
-            return answers.refusal(request, paths.family_of(request), hidden, None)
-        finally:
-            connection.request_ends(request)
-
-    def _caller(self, inbound: Inbound, query: str) -> Caller:
-        """Who is calling: the one place where keys are checked, for every path."""
-        if self.keys.open:
-            self._require_local(inbound)
-        return self.keys.identify(keys.presented(inbound.keys, query))
-
-    def _require_local(self, inbound: Inbound) -> None:
-        if not self.config.server.host.startswith("unix:"):
-            keys.require_local(inbound.word(b"host") or "", inbound.word(b"origin"))
-
-    def _serve(
-        self,
-        request: web.BaseRequest,
-        inbound: Inbound,
-        caller: Caller,
-        family: str,
-        route: Route,
-        path: str,
-        query: str,
-        owner: Provider | None = None,
-        resumed: Attempts | None = None,
-    ) -> Coroutine[Any, Any, web.StreamResponse]:
-        """An inference request: from here on it is a call, with a trace."""
-        if not caller.infers:
-            raise Forbidden("this key manages: it cannot be used for inference")
-        if "." in path or "//" in path or "%" in path:
-            paths.refuse_climbing(path)
-        raw_path = request.raw_path.partition("?")[0]
-        query = keys.without_key(query)
-        facts = Facts(inbound, family, route, path, query, caller.name)
-        facts.come_with(request, self.config.server.max_body)
-        client = request.protocol
-        assert isinstance(client, ClientConnection)
-        if resumed is not None:
-            return self.proxy.serve(facts, resumed.call, owner, resumed)
-        if client.whole and facts.keep and owner is None and route.format and route.creates:
-            self.express.remember(
-                client.whole, Known(inbound, family, route, path, query, raw_path, caller.name)
-            )
-        client.whole = b""  # a stream that lasts would keep it in memory
-        self.metrics.started()
-        call = Call(request.method, raw_path, family, caller.name)
-        return self.proxy.serve(facts, call, owner)
-
-    async def _elsewhere(
-        self, request: web.BaseRequest, inbound: Inbound, path: str, query: str
-    ) -> web.StreamResponse:
-        """Whatever is not a path of a dialect: our own pages, raw paths, and mistakes."""
-        method = request.method
-        if not path.startswith("/"):
-            raise ClientError("the request target must be a path: absolute URLs are for proxies")
-        if method not in paths.METHODS:
-            raise paths.wrong_method(method, methods(path) or paths.METHODS)
-        page = self._pages.get(path)
-        if page is not None:
-            if self.keys.open:
-                self._require_local(inbound)
-            paths.only_get(request)
-            return await page()
-        caller = self._caller(inbound, query)
-        if (inbound.word(b"upgrade") or "").lower() == "websocket":
-            raise ClientError(
-                "WebSocket is not served here yet: use HTTP", status=426, code="upgrade_required"
-            )
-        known = methods(path)
-        if known:
-            raise paths.wrong_method(method, known)
-        ours = await self._ours(request, caller, path, query)
-        if ours is not None:
-            return ours
-        first, _, rest = path[1:].partition("/")
-        provider = self.proxy.routing.table.serve(first)
-        if provider is not None:
-            family, route, rest = paths.raw(request, provider, "/" + rest)
-            return await self._serve(request, inbound, caller, family, route, rest, query, provider)
-        if path.startswith(("/v1/", "/v1beta/", "/upload/")):
-            family = paths.family_of(request)
-            return await self._serve(request, inbound, caller, family, paths.ANY, path, query)
-        if first in self.config.off:
-            raise NotFound(
-                f'provider "{first}" is off: {self.config.off[first]}', code="provider_not_found"
-            )
-        hint = did_you_mean(first, self.config.providers)
-        raise NotFound(f"nothing is served at this path{hint}")
-
-    async def _ours(
-        self, request: web.BaseRequest, caller: Caller, path: str, query: str
-    ) -> web.StreamResponse | None:
-        """Models, traces and management; None for any other path."""
-        if path in LISTS or path.startswith(("/v1/models/", "/v1beta/models/")):
-            if request.method == "DELETE":  # a fine-tuned model, at the provider
-                return None
-            paths.only_get(request)
-            return self._models(request, path, query)
-        if path.startswith("/v1/traces/"):
-            paths.only_get(request)
-            return await self._trace(request, caller, path[len("/v1/traces/") :])
-        if path.startswith(admin.PREFIX):
-            desk = admin.Desk(
-                self.config.providers,
-                self.standings,
-                self.peers.bans,
-                self.peers.synced,
-                self.log,
-            )
-            return await admin.serve(request, caller, path, desk)
-        return None
-
-    def _models(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
-        family = paths.family_of(request)
-        table = self.proxy.routing.table
-        _, _, name = path.partition("/models")
-        if len(name) > 1:
-            return _json(models.one(table, family, unquote(name[1:])))
-        asked = dict(parse_qsl(query))
-        limit = asked.get("limit", "")
-        page = models.listing(
-            table,
-            family,
-            limit=int(limit) if limit.isdecimal() else None,
-            after_id=asked.get("after_id"),
-            before_id=asked.get("before_id"),
-        )
-        return _json(page)
-
-    async def _trace(self, request: web.BaseRequest, caller: Caller, id: str) -> web.StreamResponse:
-        shown = await self.peers.trace(id)
-        if shown is None or not (caller.manages or caller.name == shown["key"]):
-            raise NotFound(
-                "no such trace: only the latest are kept, for the key that made the call"
-            )
-        if request.method == "HEAD":
-            headers = {"X-Routeur-Trace-Status": str(shown["status_code"]), "Server": "routeur"}
-            headers["X-Routeur-Trace-Payload"] = "false"
-            if shown["provider"]:
-                headers["X-Routeur-Trace-Provider"] = shown["provider"]
-            return web.Response(headers=headers)
-        return _json(orjson.dumps(shown))
-
     # ---- what happened
 
     def _finished(self, call: Call) -> None:
-        """A call is over: keep its trace; it is counted and logged with others."""
-        self.traces.add(call)
+        """A call is over: it is in the spool at once; it is counted and logged with others."""
+        if call.told:
+            return
+        call.told = True
+        try:
+            self.books.finished(call)
+        except Exception as error:
+            self._bug(error)
         self.metrics.finished()
         self._over.append(call)
         if len(self._over) >= AT_ONCE:
@@ -412,6 +375,10 @@ class Router:
             self.metrics.count(calls)
             self.rates.count(calls)
             self.log.finished(*calls)
+            chooser = self.proxy.routing.chooser
+            chooser.measure(calls, self.standings.counted)
+            if trouble := chooser.trouble():
+                self.log.counted("classifier", trouble)
             for second, count in Counter([int(call.ended) for call in calls]).items():
                 self.budget.called(second, count)
         except Exception as error:
@@ -441,11 +408,21 @@ class Router:
             self.log.counted("malformed", "requests that are not well-formed HTTP/1.1 were refused")
 
 
+def _terms(config: Config) -> Terms:
+    limits = config.limits
+    return Terms(
+        limits.assumed_output,
+        unpriced=limits.unpriced == "allow",
+        offline=limits.store_unavailable == "allow",
+    )
+
+
+def _ground(config: Config) -> Ground:
+    auto = config.auto
+    return Ground(config.rules, config.providers, config.off, auto.strategy)
+
+
 def _labels(config: Config) -> tuple[dict[str, list[str]], list[str]]:
     """The names that may be labels of metrics: models by provider, and credentials."""
     known = {name: [*provider.models] for name, provider in config.providers.items()}
     return known, [c.name for provider in config.providers.values() for c in provider.credentials]
-
-
-def _json(body: bytes, status: int = 200) -> web.Response:
-    return answers.plain(status, body)

@@ -7,13 +7,11 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from routeur.addressing import on_vertex, spoken
-from routeur.admission import Admission, choose
+from routeur.admission import choose
+from routeur.asking import Asking
 from routeur.call import Call
-from routeur.dialects import FORMATS
-from routeur.endpoint import Endpoint
 from routeur.errors import (
     LimitExceeded,
     NoUpstream,
@@ -22,11 +20,20 @@ from routeur.errors import (
     UpstreamTimeout,
 )
 from routeur.facts import Facts
-from routeur.providers import Provider
-from routeur.reply import Judged, Manner, Refused
-from routeur.retries import Budget, pause, retry_after
-from routeur.rules import Plan, Rule, Table, Target
-from routeur.standing import Standing, Standings
+from routeur.group import Group
+from routeur.keys import Caller
+from routeur.reply import Judged, Refused
+from routeur.retries import pause, retry_after
+from routeur.routing import Place, Routing
+from routeur.rules import Plan, Target
+from routeur.spending import MANY, Spending, Unaffordable
+from routeur.standing import Standing
+from routeur.store.books import Books
+
+if TYPE_CHECKING:
+    from routeur.choosing import Chooser
+    from routeur.decision import Decision
+    from routeur.responses import Stored
 
 NOTHING: Mapping[Standing, tuple[int, float]] = {}
 LONGEST_PAUSE = 2.0  # seconds for which a lone credential is waited for
@@ -39,98 +46,6 @@ class OutOfTime(UpstreamTimeout):
         super().__init__("no answer within Routeur-Timeout")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A target at one credential: what an attempt asks.
-
-    `name` is the target's, as traces show it, `id` the model's at the provider. A body in which
-    the model has that name already is sent as it is, unless `rewrites`. `shown` is what a call's
-    record says of it: provider, model, dialect, credential.
-    """
-
-    target: Target
-    endpoint: Endpoint
-    standing: Standing
-    manner: Manner
-    name: str
-    id: str
-    rewrites: bool
-    shown: tuple[str, str | None, str, str]
-
-
-class Routing:
-    """What a configuration says about requests; replaced as a whole by a reload.
-
-    `endpoints` are by credential. `attempts` bounds those of one call, `statuses` justify another.
-    """
-
-    def __init__(
-        self,
-        table: Table,
-        providers: Mapping[str, Provider],
-        endpoints: Mapping[str, Endpoint],
-        standings: Standings,
-        admission: Admission,
-        budget: Budget,
-        attempts: int,
-        statuses: frozenset[int],
-    ) -> None:
-        self.table = table
-        self.providers = providers
-        self.endpoints = endpoints
-        self.standings = standings
-        self.admission = admission
-        self.budget = budget
-        self.attempts = attempts
-        self.statuses = statuses
-
-    def place(self, plan: Plan, target: Target, standing: Standing, facts: Facts) -> Place | None:
-        """Kept with its plan, which is made for one kind of route; None for a credential of a newer
-        configuration.
-        """
-        known: Place | None = plan.places.get(standing)
-        if known is None:
-            endpoint = self.endpoints.get(standing.credential.name)
-            if endpoint is None:
-                return None
-            provider = endpoint.provider
-            manner = self._manner(provider, target.model, plan.rule, facts)
-            known = plan.places[standing] = Place(
-                target,
-                endpoint,
-                standing,
-                manner,
-                str(target),
-                provider.id_of(target.model),
-                provider.data_url_files or manner.speaks is not None or on_vertex(provider),
-                (target.provider, target.model or None, manner.dialect, standing.credential.name),
-            )
-        return known
-
-    def lone(self, plan: Plan, facts: Facts) -> Place | None:
-        """The first target's only credential, if there is nothing to ask about it: as for most."""
-        target = plan.targets[0]
-        lone = self.standings.group(target.provider, target.model).lone
-        if lone is None or not lone.clear:
-            return None
-        return self.place(plan, target, lone, facts)
-
-    def _manner(self, provider: Provider, name: str, rule: Rule | None, facts: Facts) -> Manner:
-        model, format = provider.models.get(name), facts.format
-        there = spoken(provider, provider.id_of(name), format, facts.purpose)
-        return Manner(
-            limits=(rule and rule.timeouts) or provider.timeouts,
-            commit=(rule and rule.commit) or provider.commit,
-            refuse=(rule and rule.statuses) or self.statuses,
-            dialect=provider.dialect,
-            format=format,
-            speaks=there if facts.purpose and there != format else None,
-            content=FORMATS[format].FIRST_TOKEN if format else None,
-            keepalive=(rule and rule.keepalive) or provider.keepalive,
-            price=model.price if model else None,
-        )
-
-
 class Attempts:
     """The attempts of one call. `most` bounds them, `deadline` (the loop's time) is when an answer
     has to have begun.
@@ -141,6 +56,9 @@ class Attempts:
     answer: Refused | None = None  # the last error of a provider's that was an answer
     failure: UpstreamError | None = None  # the last of any kind
     fresh = False  # the next one gets a new connection: the last was dead
+    spending: Spending | None = None  # what the call reserves in the store
+    decision: Decision | None = None  # what was chosen, if there was a choice
+    _too_dear: Unaffordable | None = None  # why a target was left out
     _asked: tuple[Standing, ...] = ()
     _taken: Mapping[Standing, tuple[int, float]] = NOTHING  # tokens from limits, and when
     _probes: tuple[Standing, ...] = ()
@@ -150,26 +68,62 @@ class Attempts:
         self.call = call
         self._routing = routing
         self._facts = facts
+        if facts.caller.limited:
+            self.spending = Spending(routing.treasury, facts.caller.key, facts, call)
+
+    @property
+    def caller(self) -> Caller:
+        return self._facts.caller
+
+    @property
+    def chooser(self) -> Chooser:
+        return self._routing.chooser
+
+    @property
+    def books(self) -> Books:
+        return self._routing.treasury.books
+
+    @property
+    def asking(self) -> Asking:
+        return self._routing.asking
+
+    def keep(self, stored: Stored) -> None:
+        """A response that can be asked for from now on."""
+        self._routing.keep(stored)
+
+    def pin(self, credential: str) -> None:
+        """Ask nobody but this credential."""
+        target = self.plan.targets[0]
+        group = self._routing.standings.group(target.provider, target.model)
+        self._asked = tuple(each for each in group.members if each.credential.name != credential)
+
+    def finish(self, call: Call) -> None:
+        """The call is over, but for the last bytes of its answer."""
+        self._routing.finished(call)
 
     # ---- who is next
 
     async def first(self) -> Place:
-        """Who is asked first; raises LimitExceeded or NoUpstream when nobody can be asked."""
-        place = self._routing.lone(self.plan, self._facts)
+        """Who is asked first; raises LimitExceeded or NoUpstream when nobody can be asked, and why
+        the caller's key does not allow it.
+        """
+        place = None
+        if self.spending is None:
+            place = self._routing.lone(self.plan, self._facts)
         if place is not None:
             place.standing.inflight += 1
             self._asked += (place.standing,)
             return place
         place = await self._choose()
         if place is None:
-            raise self._nobody()
+            raise self._too_dear or self._nobody()
         return place
 
     async def other(self) -> Place | None:
         """One that has not been asked yet, if another attempt is allowed."""
         if not self.more():
             return None
-        place = await self._choose()
+        place = await self._another()
         if place is not None and not self._routing.budget.may_retry(time.monotonic()):
             self.skip(place)
             return None
@@ -197,7 +151,7 @@ class Attempts:
             return None
         await asyncio.sleep(wait)
         self._asked = ()
-        return await self._choose()
+        return await self._another()
 
     # ---- what becomes of an attempt
 
@@ -274,33 +228,86 @@ class Attempts:
             self._settle(place, 0)
 
     def _settle(self, place: Place, used: int) -> None:
-        if place.standing in self._taken:
-            tokens, at = self._taken[place.standing]
-            self._routing.admission.settle(place.standing, tokens, used, at)
+        self._settle_taken(place.standing, used)
+
+    def _settle_taken(self, standing: Standing, used: int) -> None:
+        if standing in self._taken:
+            tokens, at = self._taken[standing]
+            self._routing.admission.settle(standing, tokens, used, at)
 
     async def _choose(self) -> Place | None:
         """The first target's next credential, else the next target's, of those not asked yet."""
-        routing, plan = self._routing, self.plan
-        least_busy = plan.rule is not None and plan.rule.sort == "throughput"
-        for target in plan.targets:
+        routing = self._routing
+        for target in self.plan.targets:
             group = routing.standings.group(target.provider, target.model)
-            tokens = self._facts.tokens() + self._facts.output() if group.limited else 0
-            standing = await choose(
-                routing.admission, group, tokens, self._asked, least_busy=least_busy
-            )
+            if group.limited and routing.treasury.shares and self.spending is None:
+                self.spending = Spending(routing.treasury, None, self._facts, self.call)
+            standing = await self._admitted(target, group)
             if standing is None:
                 continue
+            place = routing.place(self.plan, target, standing, self._facts)
+            if place is not None:
+                return place
+            group.put_back(standing, 0.0, time.monotonic())
+        return None
+
+    async def _another(self) -> Place | None:
+        """As `_choose`; where the key does not allow another attempt, the last error stands."""
+        try:
+            return await self._choose()
+        except RouteurError:
+            return None
+
+    async def _admitted(self, target: Target, group: Group) -> Standing | None:
+        """The next credential of a target, begun; all limits have room for it."""
+        routing, rule = self._routing, self.plan.rule
+        least_busy = rule is not None and rule.sort == "throughput"
+        decision = self.decision
+        prefer = decision.credential if decision and target == self.plan.targets[0] else None
+        tokens = self._tokens() if group.limited else 0
+        while standing := await choose(
+            routing.admission,
+            group,
+            tokens,
+            self._asked,
+            least_busy=least_busy,
+            prefer=prefer,
+        ):
             now = time.monotonic()
             self._asked += (standing,)
             if tokens:
                 self._taken = {**self._taken, standing: (tokens, now)}
             if not standing.clear and standing.probing(now):
                 self._probes += (standing,)
-            place = routing.place(plan, target, standing, self._facts)
-            if place is not None:
-                return place
-            group.put_back(standing, 0.0, now)
+            try:
+                full = await self._reserve(target, standing)
+            except Unaffordable as error:
+                self._too_dear = self._too_dear or error
+                self._put_back(group, standing, 0.0)
+                return None
+            except BaseException:
+                self._put_back(group, standing, 0.0)
+                raise
+            if full is None:
+                return standing
+            self._put_back(group, standing, full)
         return None
+
+    def _tokens(self) -> int:
+        """What the limits of credentials count of the request while it is under way."""
+        return min(self._facts.tokens() + self._facts.output(), MANY)
+
+    async def _reserve(self, target: Target, standing: Standing) -> float | None:
+        """As `Spending.reserve`; None where there is nothing to reserve."""
+        if self.spending is None:
+            return None
+        model = self._routing.providers[target.provider].model(target.model)
+        return await self.spending.reserve(model, standing)
+
+    def _put_back(self, group: Group, standing: Standing, seconds: float) -> None:
+        """It is not asked after all, for so many seconds."""
+        group.put_back(standing, seconds, time.monotonic())
+        self._settle_taken(standing, 0)
 
     def more(self) -> bool:
         """Whether another attempt is allowed."""

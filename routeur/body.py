@@ -83,8 +83,10 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def require_model(doc: dict[str, Any]) -> str:
-    """The body's `model`; raises ClientError where there is none."""
+    """The body's `model`, or the first of its `models`; raises ClientError where there is none."""
     model = doc.get("model")
+    if model is None and "model" not in doc:
+        model = _first(doc.get("models"))
     if type(model) is str and len(model) <= MODEL_LENGTH and model.strip():
         return model
     if model is None:
@@ -96,6 +98,11 @@ def require_model(doc: dict[str, Any]) -> str:
     else:
         message = "`model` is empty: name one, or `auto`"
     raise ClientError(message, param="model")
+
+
+def _first(models: Any) -> Any:
+    """Of OpenRouter's `models`, each of which is to be tried, the one that is tried first."""
+    return models[0] if isinstance(models, list) and models else None
 
 
 def wants_stream(doc: dict[str, Any]) -> bool:
@@ -134,6 +141,13 @@ def replace_model(raw: bytes, new: str) -> bytes:
     return b"".join((raw[:start], orjson.dumps(new), raw[end:]))
 
 
+def add_model(raw: bytes, name: str) -> bytes:
+    """A body that has no `model`, with one; every other byte stays. `raw` has passed `parse`."""
+    start = raw.index(b"{") + 1
+    comma = b"" if raw[start:].lstrip().startswith(b"}") else b","
+    return b"".join((raw[:start], b'"model":', orjson.dumps(name), comma, raw[start:]))
+
+
 def with_data_urls(raw: bytes) -> bytes:
     """The body with `file_data` of bare base64 made data URLs; every other byte stays."""
     if b'"file_data"' not in raw:
@@ -169,7 +183,9 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> ClientError:
 
 def _deeper(raw: bytes, depth: int) -> bool:
     """Whether valid JSON is nested deeper: each round takes away one level from within."""
-    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    bare = raw
+    if b"\\" in raw:
+        bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     bare = bare.translate(_ONE_KIND, _NOT_NESTING).replace(b'""', b"")
     if b'"' in bare:  # strings with brackets in them
         bare = b"".join(bare.split(b'"')[::2])

@@ -7,9 +7,12 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from routeur.dialects.base import Usage
+
+if TYPE_CHECKING:
+    from routeur.payloads import Payload
 
 CLIENT_GONE = 499  # never sent, only recorded: there is nobody left to read it
 # Why attempts end of which nothing can be said.
@@ -44,6 +47,8 @@ class Attempt:
     sent = 0.0
     answered = 0.0
     usage: Usage | None = None
+    micro: int | None = None  # what that costs, in micro-dollars; None: unknown
+    number = 1  # in the store's count of what the call has reserved
 
     def __init__(self, target: str, credential: str, **known: Any) -> None:
         self.target = target
@@ -65,7 +70,7 @@ class Call:
     provider_dialect: str | None = None
     credential: str | None = None
     model: str | None = None  # the target's
-    reason: str | None = None  # header, vendor, model, rule:NAME, alias:NAME, auto, path
+    reason: str | None = None  # header, vendor, model, rule:NAME, alias:NAME, auto, path, response
     dropped: tuple[str, ...] = ()  # what translation lost
     status = 0
     sent = 0.0  # when the request had gone to the provider
@@ -75,8 +80,19 @@ class Call:
     usage: Usage | None = None
     estimated = False
     cost_usd: float | None = None
+    micro: int | None = None  # the same in micro-dollars, rounded up
+    number = 1  # of the attempt that was the answer, in the store's count
+    # What of its usage is not booked yet, where some is: tokens, and micro-dollars.
+    left: tuple[Usage, int | None] | None = None
+    told = False  # to the books, where it is counted once
+    reserved = False  # in the store, for a key with limits
+    remaining: tuple[int | None, int | None] | None = None  # requests and tokens a minute
     error: str | None = None  # what broke, for the log and the trace
+    # Why this target, where there was a choice: strategy, why, what told the conversation, scores,
+    # rejected targets.
+    choice: tuple[Any, ...] | None = None
     aborted_by: str | None = None  # client, upstream, routeur: who ended it before its end
+    payload: Payload | None = None  # what passes, if that is kept
 
     def __init__(
         self,
@@ -92,7 +108,7 @@ class Call:
         self.method = method
         self.path = path
         self.dialect = dialect  # the client's: openai, anthropic, gemini
-        self.key = key  # who calls, by name; None while routeur is open to all
+        self.key = key  # whose call it is: a key's hash, or `master`; None while open to all
         self.attempts: list[Attempt] = []
         if known:
             vars(self).update(known)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from routeur.classifier import Classifier
+from routeur.classifier import load as load_classifier
 from routeur.config_providers import Found, read_providers, read_timeouts
 from routeur.config_rules import STRATEGIES, read_aliases, read_rules, read_targets, shadows
 from routeur.config_values import key_of, secret
@@ -36,23 +38,6 @@ from routeur.yamlfile import (
     text,
 )
 
-# Settings that are checked and kept, and do nothing yet, with all below them. Whoever builds one
-# deletes its line.
-NOT_YET = (
-    "auth.secret",
-    "auto.classifier",
-    "auto.strategy",
-    "auto.weights",
-    "cache_marks",
-    "limits",
-    "providers.*.usage",
-    "providers.*.websocket",
-    "responses",
-    "rules.*.strategy",
-    "store",
-    "traces",
-)
-
 HEADERS = "headers"  # a commit point: before anything is known of the answer
 SHORTEST_KEY = 16  # characters, where others than this machine can try keys
 _OBVIOUS = re.compile(
@@ -69,8 +54,7 @@ _VARIABLES = {
     "secret": "ROUTEUR_SECRET",
 }
 _WEIGHTS = {"latency": 0.4, "price": 0.4, "quality": 0.2}
-_STORE = re.compile(r"memory:|sqlite:.+|redis://[^/\s]+(/\d+)?")
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_STORE = re.compile(r"memory:|sqlite:.+|rediss?://[^/\s]+(/\d+)?(\?\S*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +82,7 @@ class Auto:
     models: tuple[Target, ...] = ()
     strategy: str = "balanced"
     weights: Mapping[str, float] = field(default_factory=lambda: dict(_WEIGHTS))
-    classifier: str | None = None
+    classifier: Classifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +231,7 @@ def _config(source: File, top: Section, file: str | None) -> Config:
     found = read_providers(top, timeouts)
     aliases = read_aliases(top, found)
     rules = read_rules(top, found, timeouts)
+    auto = _auto(top, found)
     return Config(
         server=_server(top),
         auth=_auth(top),
@@ -255,7 +240,7 @@ def _config(source: File, top: Section, file: str | None) -> Config:
         providers=found.on,
         off=found.off,
         aliases=aliases,
-        auto=_auto(top, found),
+        auto=auto,
         rules=rules,
         retries=_retries(top),
         ban=_ban(top),
@@ -269,7 +254,7 @@ def _config(source: File, top: Section, file: str | None) -> Config:
             *found.notices,
             *shadows(aliases, rules, found.on),
             *_unheard(found.on, rules),
-            *(f"{each.place()} is understood but has no effect yet" for each in _idle(source)),
+            *_unclassified(auto, rules),
         ),
         file=file,
     )
@@ -293,13 +278,10 @@ def _unheard(providers: Mapping[str, Provider], rules: Sequence[Rule]) -> list[s
     return found
 
 
-def _idle(source: File) -> list[Value]:
-    """Settings that are not at their default and do nothing yet."""
-    return [
-        value
-        for value in source.changed
-        if any(value.kind == kind or value.kind.startswith(f"{kind}.") for kind in NOT_YET)
-    ]
+def _unclassified(auto: Auto, rules: Sequence[Rule]) -> list[str]:
+    """A notice for each rule that asks what nobody says."""
+    asking = [rule.name for rule in rules if rule.match.difficulty and auto.classifier is None]
+    return [f"difficulty of rule {name} never holds without auto.classifier" for name in asking]
 
 
 def _server(top: Section) -> Server:
@@ -346,7 +328,7 @@ def _auto(top: Section, found: Found) -> Auto:
             models=read_targets(models, found) if models else (),
             strategy=given.get("strategy", choice(*STRATEGIES), "balanced"),
             weights=shares,
-            classifier=given.get("classifier", _function, None),
+            classifier=given.get("classifier", _classifier, None),
         )
 
 
@@ -416,8 +398,10 @@ def _store(value: Value) -> str:
     return got
 
 
-def _function(value: Value) -> str:
-    got = text(value)
-    if not _FUNCTION.fullmatch(got):
-        raise Wrong(f'expected module:function, found "{got}"')
-    return got
+def _classifier(value: Value) -> Classifier:
+    """The function at module:function: the module is looked for beside the file first."""
+    folder = Path(value.file.name).parent if value.file.name else Path()
+    try:
+        return load_classifier(text(value), folder)
+    except ValueError as error:
+        raise Wrong(str(error)) from None

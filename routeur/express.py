@@ -16,17 +16,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from routeur.attempts import Attempts, Place
+from routeur.attempts import Attempts
 from routeur.call import CLIENT_GONE, Call
-from routeur.dialects.base import Route
+from routeur.compaction import MARKED
+from routeur.dialects.base import Json, Route
 from routeur.errors import RouteurError, UpstreamError
 from routeur.facts import Facts
 from routeur.headers import Inbound
+from routeur.keys import Caller
+from routeur.noting import noted
 from routeur.passage import Passage, target_of
 from routeur.pool import Pool
 from routeur.proxy import Proxy
+from routeur.routing import Place
 from routeur.rules import Plan
 from routeur.server import ClientConnection
+from routeur.shelf import STATEFUL
 from routeur.standing import Standing
 from routeur.upstream import Stale
 
@@ -37,6 +42,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,9})\r\n", re.IGNORECASE)
 # What these say is for one request, or concerns the connection.
 _NOT_PLAIN = frozenset(b"expect upgrade x-request-id content-encoding".split())
 KEEP_ALIVE = b"keep-alive"
+_WORDS = frozenset(("models", "route", "provider"))  # OpenRouter's, about who may answer
+RESPONSES, COMPACT = "openai_responses", "/v1/responses/compact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,27 @@ class Known:
     path: str
     query: str  # without a key
     raw_path: str  # as traces show it
-    key: str | None  # the caller's name
+    caller: Caller
     ways: dict[str, Way] = field(default_factory=dict)
+    bound: dict[str, Way] = field(default_factory=dict)  # ways that not all requests may go
+    never: set[str] = field(default_factory=set)  # models of which each request is looked at
+    given: tuple[Inbound, str, Route, str, str, Caller] = field(init=False)  # to `Facts`
+    to_call: tuple[str, str, str, str | None] = field(init=False)  # and to `Call`
+    kind: type[ExpressPassage] = field(init=False)
+    plain: Callable[[Json], bool] = field(init=False)  # whether a body may take the short cut
+    mark: bytes = field(init=False)  # what a body must not have in it; nothing: it may have any
+
+    def __post_init__(self) -> None:
+        caller = self.caller
+        given = self.inbound, self.family, self.route, self.path, self.query, caller
+        object.__setattr__(self, "given", given)
+        to_call = "POST", self.raw_path, self.family, caller.id or None
+        object.__setattr__(self, "to_call", to_call)
+        keeps = self.route.format == RESPONSES
+        kind = noted(ExpressPassage) if keeps else ExpressPassage
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "plain", (_WORDS | STATEFUL if keeps else _WORDS).isdisjoint)
+        object.__setattr__(self, "mark", MARKED if keeps else b"")
 
 
 class Express:
@@ -95,12 +121,19 @@ class Express:
 
     def remember(self, data: bytes, known: Known) -> None:
         """Note what the head of a request (`data`: all of it) has come to."""
+        if self.proxy.routing.redactor is not None:  # what passes is kept
+            return
         end = data.find(b"\r\n\r\n") + 4
         found = _LENGTH.search(data, 0, end)
         if found is None or len(data) - end != int(found[1]) or end > LONGEST:
             return
         inbound = known.inbound
+        if known.path == COMPACT:
+            return
         words = inbound.words
+        key = known.caller.key
+        if key is not None and (key.limited or key.expires_at is not None):
+            return
         if inbound.steers or not inbound.plain_json or not _NOT_PLAIN.isdisjoint(words):
             return
         if words.get(b"connection", KEEP_ALIVE).lower() != KEEP_ALIVE:
@@ -120,9 +153,11 @@ class Express:
         known = self._heads.get(data[:start] + data[stop:end])
         if known is None or not len(data) - end == int(found[1]) <= self._max_body:
             return False
-        facts = Facts(known.inbound, known.family, known.route, known.path, known.query, known.key)
+        facts = Facts(*known.given)
         try:
             facts.take(data[end:])
+            if not known.plain(facts.doc) or (known.mark and known.mark in data):
+                return False
             way = known.ways.get(facts.model or "")
             if way is None or way.made != self.standings.forgotten:
                 way = self._way(known, facts)
@@ -134,10 +169,10 @@ class Express:
             return False
         way.standing.inflight += 1
         self._begun()
-        call = Call("POST", known.raw_path, known.family, known.key)
+        call = Call(*known.to_call)
         call.requested_model, call.stream, call.reason = facts.model, facts.stream, way.plan.reason
         attempts = Attempts(self.proxy.routing, way.plan, facts, call)
-        passage = ExpressPassage(attempts, way.place, facts, client)
+        passage = known.kind(attempts, way.place, facts, client)
         passage.express, passage.came, passage.lines = self, data, way.lines
         client.begin(passage)
         # A turn later: what a provider has sent unasked is read first, and closes its connection.
@@ -156,21 +191,40 @@ class Express:
         self.finished(call)
 
     def _way(self, known: Known, facts: Facts) -> Way | None:
-        """Where these requests go; None where it depends on more than their names."""
-        routing = self.proxy.routing
-        if facts.model is None:
+        """Where a request goes; None where it depends on more than can be seen at a glance."""
+        model = facts.model
+        if model is None or model in known.never:
             return None
-        plan = routing.table.plan(facts)
-        if not plan.lasting or (plan.rule is not None and plan.rule.hedge is not None):
+        way = known.bound.get(model)
+        if way is None or way.made != self.standings.forgotten:
+            way = self._found(known, facts, model)
+        elif way.plan.choice is not None and not way.plan.choice.fits(facts):
+            return None
+        if way is None or not self.proxy.routing.chooser.plain(way.plan):
+            return None
+        return way
+
+    def _found(self, known: Known, facts: Facts, model: str) -> Way | None:
+        """The way that requests like this one go, to be remembered."""
+        routing = self.proxy.routing
+        plan = routing.chooser.plan(facts)
+        rule = plan.rule
+        if not plan.lasting or plan.rejected or (rule is not None and rule.hedge is not None):
+            if not plan.bound and len(known.never) < WAYS:
+                known.never.add(model)
             return None
         place = routing.lone(plan, facts)
         if place is None or place.rewrites or place.endpoint.identity is not None:
             return None
+        if place.endpoint.provider.usage_ask:
+            return None
         target = target_of(place, facts, facts.path, facts.query, facts.format)
         lines = place.endpoint.head(facts.method, target, facts.inbound)
         way = Way(plan, place, place.standing, place.endpoint.pool, lines, self.standings.forgotten)
-        if len(known.ways) < WAYS:
-            known.ways[facts.model] = way
+        depends = plan.bound or plan.alias or plan.strategy
+        ways = known.bound if depends else known.ways
+        if len(ways) < WAYS:
+            ways[model] = way
         return way
 
 

@@ -11,18 +11,25 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 
-from routeur import body, multipart
+from routeur import body, handshake, multipart
+from routeur.classifier import Classifier, view
 from routeur.dialects import FORMATS, gemini
 from routeur.dialects.base import Json, Route
 from routeur.dialects.neutral import Request
 from routeur.errors import ClientError, TooLarge
 from routeur.headers import Inbound
+from routeur.keys import Caller
 from routeur.providers import Provider
+from routeur.words import Words
+
+if TYPE_CHECKING:
+    from routeur.recording import Recording
 
 BODY_IDLE = 30.0  # seconds a client may pause within a body
 SPOOL = 1024 * 1024  # of a form whose model is not known yet, in memory; beyond, in a file
@@ -47,7 +54,7 @@ class Facts:
     """One request's facts; `has` and `tokens` are computed when first asked for.
 
     `inbound` are its headers, `path` and `query` where it goes (the path as it came,
-    percent-encoded; the query without a key), `key` is the caller's name.
+    percent-encoded; the query without a key), `key` is the caller's name, if it has one.
     """
 
     model: str | None = None
@@ -58,11 +65,19 @@ class Facts:
     as_is = False  # the path is the provider's own
     neutral: Request | None = None  # the request in nobody's format, once somebody has read it
     gemini_path: gemini.GeminiPath | None = None
+    words: Words | None = None  # what the body says about who may answer; they are taken out
+    worded = b""  # the body as it came, for who heeds them
+    strict = False  # what another dialect cannot say is refused, not dropped
+    classifier: Classifier | None = None
+    recording: Recording | None = None  # for an answer of the Responses API that is translated
+    place: tuple[str, str] | None = None  # the only provider and credential ("": any) to ask
+    _difficulty: str | None = None
     _request: web.BaseRequest | None = None
     _form: multipart.Form | None = None
     _spool: SpooledTemporaryFile[bytes] | None = None
     _has: frozenset[str] | None = None
     _prompt: int | None = None
+    _service: object = None
 
     doc: Json  # the JSON body; empty for others
 
@@ -73,7 +88,7 @@ class Facts:
         route: Route,
         path: str,
         query: str,
-        key: str | None,
+        caller: Caller,
     ) -> None:
         self.inbound = inbound
         self.dialect = dialect
@@ -81,7 +96,8 @@ class Facts:
         self.format = route.format
         self.path = path
         self.query = query
-        self.key = key
+        self.caller = caller
+        self.key = caller.name
         if route.format == "gemini" and route.creates:
             self.gemini_path = gemini.parse_path(path)
 
@@ -98,6 +114,11 @@ class Facts:
     def purpose(self) -> str:
         """What a provider of another dialect can be asked for; nothing: no other has it."""
         return "" if self.as_is else self.route.purpose
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it asks for a WebSocket that is relayed."""
+        return self.route.body == "socket"
 
     @property
     def request(self) -> web.BaseRequest:
@@ -135,6 +156,9 @@ class Facts:
             await self._read_json()
         elif kind == "form" and self._is_form():
             await self._read_form()
+        elif kind == "socket":
+            handshake.require(self.inbound)
+            self.model, self.stream = handshake.model_of(self.query), True
         elif size is not None and size <= READ_WHOLE:
             self.raw = await self._whole()
             self._peek()
@@ -178,6 +202,11 @@ class Facts:
                 self.model = body.require_model(doc)
             if "stream" in doc:
                 self.stream = body.wants_stream(doc)
+
+    def retake(self, raw: bytes) -> None:
+        """Go on with another body in the place of the client's; raises ClientError."""
+        self._has = self._prompt = self.neutral = None
+        self.take(raw)
 
     async def _read_form(self) -> None:
         """Read until the form's model is known; what has come waits in memory, or in a file beyond
@@ -251,10 +280,25 @@ class Facts:
         """An estimate of the prompt's tokens."""
         return self.prompt() // CHARACTERS_PER_TOKEN + 1
 
+    def difficulty(self) -> str | None:
+        """What the operator's classifier says of it, if there is one; it is asked once."""
+        classifier, self.classifier = self.classifier, None
+        if classifier is not None:
+            seen = view(self.doc, self.tokens(), self.has(), self.model)
+            self._difficulty = classifier.difficulty(seen)
+        return self._difficulty
+
+    def service(self) -> object:
+        """The speed that is asked for (`flex`, `priority`, `fast`), None for the ordinary one."""
+        if not self.doc:
+            return self._service
+        return self.doc.get("speed") or self.doc.get("service_tier")
+
     def let_go(self) -> None:
         """The answer has begun: the body will not be sent again, and a stream may take long."""
         if self.stream and self.raw:
             self.prompt()
+            self._service = self.service()
             self.raw, self.doc, self.neutral = b"", {}, None
 
     # ---- the way on
@@ -277,7 +321,8 @@ class Facts:
                     and self.gemini_path is None
                     and model != self.doc.get("model")
                 ):
-                    raw = body.replace_model(raw, model)
+                    named = "model" in self.doc
+                    raw = (body.replace_model if named else body.add_model)(raw, model)
                 if provider.data_url_files:
                     raw = body.with_data_urls(raw)
             return Outgoing(raw, len(raw))

@@ -192,13 +192,24 @@ class Group:
         return None
 
     def pick(
-        self, now: float, without: Collection[Standing] = (), *, least_busy: bool = False
+        self,
+        now: float,
+        without: Collection[Standing] = (),
+        *,
+        least_busy: bool = False,
+        prefer: str | None = None,
     ) -> Standing | None:
         """The same without its limits: those that it `wants` are to be taken next.
 
         Smooth weighted round-robin, nginx's; `least_busy`: among those with the fewest requests
-        under way for their weight. Fallback ones when no other can be asked.
+        under way for their weight. Fallback ones when no other can be asked. The credential that is
+        called `prefer` comes before all, if it can be asked.
         """
+        if prefer is not None:
+            for each in self.members:
+                if each.credential.name == prefer and each not in without and each.askable(now):
+                    self._standings.begin(each)
+                    return each
         for members in (self._regular, self._fallback):
             able = [
                 each
@@ -223,6 +234,16 @@ class Group:
         standing.inflight -= 1
         standing.full_until = now + seconds
         self._standings.left(standing)
+
+    def open(self, now: float) -> bool:
+        """Whether anybody can be asked now, as far as is known."""
+        return any(each.clear or each.refusal(now) is None for each in self.members)
+
+    @property
+    def load(self) -> float:
+        """Requests under way, for their weight."""
+        weight = sum(each.weight for each in self.members)
+        return sum(each.inflight for each in self.members) / weight if weight else 0.0
 
     def refusals(self, now: float) -> list[Refusal]:
         """Why members cannot be asked now; those that can be are left out."""

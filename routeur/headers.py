@@ -32,13 +32,26 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 
 # What a request's header is to us: most go on unread. A word is read here; some of them go on too.
-GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY = range(6)
+GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY, PROTOCOLS = range(7)
 
-_WORDS = frozenset(b"connection expect host upgrade".split())
+_WORDS = frozenset(b"connection expect host upgrade sec-websocket-extensions".split())
 _WORDS_ON = frozenset(
     b"content-encoding content-type origin x-request-id anthropic-version".split()
 )
 _KEYS = frozenset(b"authorization x-api-key x-goog-api-key".split())
+# A browser cannot set headers for a WebSocket: its key is one of the protocols that it offers.
+PROTOCOL = b"sec-websocket-protocol"
+KEY_PROTOCOL = b"openai-insecure-api-key."
+# What clients call a session, the plainest word first.
+SESSIONS = (
+    b"x-session-id",  # OpenRouter's, and that of most gateways
+    b"x-claude-code-session-id",
+    b"session-id",  # Codex; older ones with an underscore
+    b"session_id",
+    b"x-session-affinity",  # opencode
+    b"x-amp-thread-id",  # Amp
+    b"x-conversation-id",  # what LibreChat is set up with
+)
 
 
 class _Kinds(dict[bytes, int]):
@@ -60,9 +73,11 @@ def request_kind(name: bytes) -> int:
         return KEY
     if name in _WORDS:
         return WORD
+    if name == PROTOCOL:
+        return PROTOCOLS
     if name == b"vendor" or name.startswith(b"routeur-"):
         return STEER
-    if name in _WORDS_ON:
+    if name in _WORDS_ON or name in SESSIONS:
         return WORD_ON
     stays = name in HOP_BY_HOP or name in FRAMING or name in IDENTITY or name.startswith(OURS)
     return STAYS if stays else GOES_ON
@@ -105,6 +120,8 @@ class Inbound:
                 self.keys.append(value)
             elif what != STAYS:
                 low = name.lower()
+                if what == PROTOCOLS:
+                    value = self._without_key(value)
                 known = self.words.get(low)
                 self.words[low] = value if known is None else known + b"," + value
                 if what == WORD_ON:
@@ -122,6 +139,17 @@ class Inbound:
             (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
             for name, value in self._fields
         )
+
+    def _without_key(self, protocols: bytes) -> bytes:
+        """The protocols that a WebSocket's client offers, but for the one that is its key."""
+        kept = []
+        for each in protocols.split(b","):
+            protocol = each.strip()
+            if protocol.startswith(KEY_PROTOCOL):
+                self.keys.append(protocol.removeprefix(KEY_PROTOCOL))
+            elif protocol:
+                kept.append(protocol)
+        return b", ".join(kept)
 
     def word(self, name: bytes) -> str | None:
         """The value of a header that speaks to routeur (`name` in lower case)."""

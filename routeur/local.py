@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -26,8 +27,10 @@ class EchoPool(Pool):
         super().__init__(HOME, timeouts=timeouts)
         self._pace = pace
 
-    async def connect(self, seconds: float) -> Connection:
-        connection = Connection(self)
+    async def connect(
+        self, seconds: float, make: Callable[[Pool], Connection] = Connection
+    ) -> Connection:
+        connection = make(self)
         connection.connection_made(EchoTransport(connection, self._pace))
         return connection
 

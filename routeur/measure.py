@@ -12,11 +12,15 @@ from routeur.dialects.usage_tail import estimated_usage, streamed_usage
 from routeur.facts import Facts
 from routeur.relay import Tap
 
+# How paths end at which tokens are counted: nobody charges for that, and no answer says usage.
+COUNTS = ("/count_tokens", ":countTokens", "/input_tokens")
+
 
 def used(facts: Facts, tap: Tap, *, whole: bool) -> tuple[Usage | None, bool]:
     """What an answer has used, and whether that is an estimate. `whole`: it came to its end."""
-    if facts.format is None:
-        return None, False
+    route = facts.route
+    if facts.format is None or not (route.creates or _is_unread(facts)):
+        return None, False  # what was made before has been counted then
     form = FORMATS[facts.format]
     if whole and (document := tap.document()):
         try:
@@ -30,6 +34,11 @@ def used(facts: Facts, tap: Tap, *, whole: bool) -> tuple[Usage | None, bool]:
         usage = streamed_usage(form, tap.first, tap.last, tap.total <= len(tap.last))
         if usage is not None:
             return usage, False
-    if facts.method != "POST":
+    if facts.path.endswith(COUNTS):
         return None, False
     return estimated_usage(form, tap.first, tap.last, tap.total, facts.prompt()), True
+
+
+def _is_unread(facts: Facts) -> bool:
+    """Whether it may make something at a path of which only bytes are copied."""
+    return facts.method == "POST" and facts.route.path == "*"

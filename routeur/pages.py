@@ -15,11 +15,11 @@ Page = Callable[[], Awaitable[web.Response]]
 
 
 class Pages:
-    """`by_path` has them; `ready` says whether requests are served."""
+    """`by_path` has them; `unready` says why requests are not served, nothing while they are."""
 
-    def __init__(self, peers: Peers, ready: Callable[[], bool]) -> None:
+    def __init__(self, peers: Peers, unready: Callable[[], str]) -> None:
         self._peers = peers
-        self._ready = ready
+        self._unready = unready
         self._started = time.monotonic()
         self.by_path: Mapping[str, Page] = {
             "/healthz": self._alive,
@@ -33,9 +33,9 @@ class Pages:
         return answers.plain(200, b'{"status":"ok"}')
 
     async def _readiness(self) -> web.Response:
-        if self._ready():
-            return answers.plain(200, b'{"status":"ready"}')
-        return answers.plain(503, b'{"status":"draining"}')
+        why = self._unready()
+        status = 503 if why else 200
+        return answers.plain(status, orjson.dumps({"status": why or "ready"}))
 
     async def _health(self) -> web.Response:
         peers = self._peers

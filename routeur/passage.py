@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable
 
 from routeur.addressing import body_for, place_of, query_of
-from routeur.attempts import Attempts, Place
+from routeur.attempts import Attempts
 from routeur.call import LEFT, Attempt
 from routeur.dialects import clouds
+from routeur.dialects.base import Usage
 from routeur.errors import RouteurError, UpstreamError
 from routeur.facts import Facts, Outgoing
+from routeur.marks import mark_body
 from routeur.measure import used
+from routeur.pool import Connections
 from routeur.race import Lost, Race
 from routeur.reply import Reply, Traced
+from routeur.routing import Place
 from routeur.server import ClientConnection
 from routeur.upstream import Connection, Stale
-from routeur.usage import cost
+from routeur.usage import Price, cost, micro
 
 NO_HEADER: frozenset[bytes] = frozenset()
 ACCEPT_ENCODING = frozenset([b"accept-encoding"])
@@ -60,7 +64,8 @@ class Passage(Reply):
         self.client = client
         self.call = call = attempts.call
         if not facts.keep:
-            self.keep, self.decoded = False, not facts.modern
+            self.keep = False
+            self.decoded = self.decoded or not facts.modern
         if facts.raw and facts.model == place.id and not place.rewrites:
             self.body: bytes | None = facts.raw
         else:
@@ -68,6 +73,10 @@ class Passage(Reply):
         call.provider, call.model, call.provider_dialect, call.credential = place.shown
         self.attempt = attempt = Attempt(place.name, call.credential)
         call.attempts.append(attempt)
+        if attempts.spending is not None:
+            attempts.spending.makes(self)
+            if facts.caller.metered:  # a coding that cannot be undone here would hide the usage
+                self.without |= ACCEPT_ENCODING
         self._began = time.perf_counter()
 
     # ---- what its owner does
@@ -109,6 +118,17 @@ class Passage(Reply):
         facts = self.facts
         return self.place.endpoint.head(facts.method, self.target, facts.inbound, self.without)
 
+    @property
+    def pool(self) -> Connections:
+        """Where its connection comes from."""
+        return self.place.endpoint.pool
+
+    @property
+    def price(self) -> Price | None:
+        """What the target costs at the speed that is asked for."""
+        price = self.manner.price
+        return price if price is None or not price.services else price.at(self.facts.service())
+
     async def read_rest(self) -> None:
         """Read a body that is still to come whole, up to `server.max_body`."""
         rest = self._rest
@@ -128,7 +148,10 @@ class Passage(Reply):
         if not self.booked:
             if self.attempt.sent:
                 self.connection.abort(self)
-                self._measure(whole=False)
+                if self.started or self.race is None:
+                    self._measure(whole=False)
+                else:  # the client's answer, if there is one, is another's
+                    self._account()
             self._book(LEFT)
         if not self.counted:
             self.counted = True
@@ -149,7 +172,29 @@ class Passage(Reply):
         else:
             self.attempts.left(self.place)
 
+    def so_far(self) -> Usage | None:
+        """What the answer has used until now, estimated."""
+        return used(self.facts, self, whole=False)[0]
+
     # ---- what its answer does
+
+    def settle(self) -> None:
+        """The answer is whole: it is in the books before the client has all of it, so that nothing
+        is lost by a kill in between. Never fails the answer.
+        """
+        if self.booked or not self.started:
+            return
+        try:
+            if self.watching and self.pieces:
+                self.look()
+            self._is_whole()
+            self.attempts.finish(self.call)
+        except Exception as bug:
+            self.client.server.malformed(500, bug)
+
+    def _is_whole(self) -> None:
+        self.call.ended = self._book(None)
+        self._measure(whole=True)
 
     def over(self, error: RouteurError | None) -> None:
         if not isinstance(error, Stale):
@@ -162,8 +207,8 @@ class Passage(Reply):
     def _conclude(self, error: RouteurError | None) -> None:
         self.client.source = None  # it may be somebody else's by the time a handler wakes
         if error is None:
-            self.call.ended = self._book(None)
-            self._measure(whole=True)
+            if not self.booked:
+                self._is_whole()
             place = self.place
             self.counted = True
             if self.attempt.status in self.manner.refuse:
@@ -176,8 +221,17 @@ class Passage(Reply):
         self._book(error.message)
         if self.started:
             self._break_off(error)
-        elif isinstance(error, Lost) or 200 <= self.attempt.status < 300:
-            self.attempt.usage = used(self.facts, self, whole=False)[0]
+        elif isinstance(error, Lost) or (self.first_token and self.attempt.status < 300):
+            self._account()
+
+    def _account(self) -> None:
+        """What an attempt has cost that is not the client's answer."""
+        attempt, spending = self.attempt, self.attempts.spending
+        usage = attempt.usage = self.so_far()
+        if usage is not None:
+            attempt.micro = micro(usage, self.price)
+            if attempt.micro is None and spending is not None:
+                attempt.micro = spending.most(attempt.number)
 
     def on_start(self) -> None:
         place = self.place
@@ -211,6 +265,8 @@ class Passage(Reply):
         place, facts = self.place, self.facts
         out = facts.outgoing(place.endpoint.provider, place.target.model)
         self.body = None if out is None else out.first
+        if self.body and place.marks:
+            self.body = mark_body(self.body, facts.doc, place.id)
         if self.body and not facts.as_is:
             self.body = body_for(place.endpoint.credential, facts.format, facts.path, self.body)
         if out is not None and out.rest is not None:
@@ -228,12 +284,25 @@ class Passage(Reply):
 
     def _measure(self, *, whole: bool) -> None:
         """Fill in the call's usage and cost."""
-        call, price = self.call, self.manner.price
+        call = self.call
         call.first_token = self.first_token
         if call.status < 400:
             call.usage, call.estimated = used(self.facts, self, whole=whole)
-            if price is not None and call.usage is not None:
-                call.cost_usd = cost(call.usage, price)
+            if call.usage is not None:
+                self._price(call.usage)
+
+    def _price(self, usage: Usage) -> None:
+        """What the client's answer has cost."""
+        call, price = self.call, self.price
+        if price is not None:
+            call.cost_usd, call.micro = cost(usage, price), micro(usage, price)
+        spending = self.attempts.spending
+        if spending is not None:
+            if not call.estimated:
+                spending.learn(self.attempt.number, usage)
+            call.number = self.attempt.number
+            if call.micro is None:  # of something in it: then the most that was expected
+                call.micro = spending.most(call.number)
 
     def _book(self, error: str | None) -> float:
         """The attempt is over; returns when."""

@@ -21,9 +21,16 @@ def raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, R
     """The dialect and route of `/{provider}/{path}`: the provider's own API, as it stands."""
     known = match(request.method, path)
     family = provider.dialect if provider.dialect in ("anthropic", "gemini") else "openai"
+    if known is not None and known[1].body == "socket" and family == "openai":
+        return family, known[1], path
     if known is not None and known[0] == family:
         return family, replace(ANY, format=known[1].format), path
     return family, ANY, path
+
+
+def may_be_realtime(path: str) -> bool:
+    """Whether it is that of a WebSocket at a provider's own API."""
+    return path.endswith("/v1/realtime")
 
 
 def refuse_climbing(path: str) -> None:

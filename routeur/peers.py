@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from routeur import traces
+from routeur import payloads, traces
 from routeur.admission import Admission, Local, Shared
 from routeur.bans import Ban, from_carried
 from routeur.bus import Bus, News, Question
@@ -59,6 +59,8 @@ class Peers:
         match question:
             case {"trace": id}:
                 return self._shown(id)
+            case {"payload": id}:
+                return self._payload(id)
             case {"state": _}:
                 return self._standings.state()
             case {"bans": _}:
@@ -79,6 +81,13 @@ class Peers:
         if shown is None:
             shown = next((each for each in await self._others({"trace": id}) if each), None)
         return shown
+
+    async def payload(self, id: str) -> str | None:
+        """What passed in a call, if one of them has it still in memory."""
+        text = self._payload(id)
+        if not text:
+            text = next((each for each in await self._others({"payload": id}) if each), None)
+        return text
 
     async def metrics(self) -> dict[str, Any]:
         """One snapshot of them all."""
@@ -113,4 +122,13 @@ class Peers:
 
     def _shown(self, id: str) -> dict[str, Any] | None:
         call = self._traces.get(id)
-        return traces.shown(call) if call else None
+        if call is None:
+            return None
+        shown = traces.shown(traces.record(call))
+        if call.payload is not None:
+            shown["payload_url"] = payloads.url(id)
+        return shown
+
+    def _payload(self, id: str) -> str | None:
+        call = self._traces.get(id)
+        return call.payload.text or None if call and call.payload else None

@@ -16,7 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
@@ -101,6 +101,19 @@ def tls_context(tls: Tls | None) -> ResumingContext:
     return context
 
 
+class Connections(Protocol):
+    """Where attempts take their connections from."""
+
+    def take(self) -> Connection | None:
+        """An idle one, or None."""
+
+    async def connect(self, seconds: float) -> Connection:
+        """A new one; raises UpstreamError."""
+
+    def give(self, connection: Connection) -> None:
+        """One that is not in use any more."""
+
+
 class Pool:
     """Connections to one origin on behalf of one credential.
 
@@ -159,11 +172,13 @@ class Pool:
         if connection in self.idle:
             self.idle.remove(connection)
 
-    async def connect(self, seconds: float) -> Connection:
+    async def connect(
+        self, seconds: float, make: Callable[[Pool], Connection] = Connection
+    ) -> Connection:
         """A new connection; raises UpstreamError (refused, no such host, TLS), UpstreamTimeout."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._connect()
+                return await self._connect(make)
         except TimeoutError:
             raise UpstreamTimeout("the provider could not be reached in time") from None
         except ssl.SSLCertVerificationError:
@@ -175,7 +190,7 @@ class Pool:
         except OSError as error:
             raise UpstreamError(f"the provider could not be reached ({_why(error)})") from None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, make: Callable[[Pool], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         hop = self.proxy or self.origin
         sock = await aiohappyeyeballs.start_connection(
@@ -189,7 +204,7 @@ class Pool:
             context = self._context if self.origin.secure else None
             name = self.origin.host if context else None
             _, connection = await loop.create_connection(
-                lambda: Connection(self), sock=sock, ssl=context, server_hostname=name
+                lambda: make(self), sock=sock, ssl=context, server_hostname=name
             )
         except BaseException:
             sock.close()

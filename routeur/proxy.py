@@ -5,36 +5,60 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
 
 from aiohttp import web
 
-from routeur import answers, rules
-from routeur.attempts import Attempts, OutOfTime, Place, Routing
+from routeur import answers
+from routeur.asked import AskedPassage
+from routeur.attempts import Attempts, OutOfTime
 from routeur.call import CLIENT_GONE, LOST, Call
 from routeur.conversions import COUNTERS, PASSAGES, estimate
+from routeur.decision import (
+    RESPONSES,
+    Decision,
+    note_answer,
+    only_rejected,
+    worded,
+)
 from routeur.errors import ClientError, RouteurError, UpstreamError, UpstreamTimeout
 from routeur.facts import Facts
 from routeur.headers import sane_id
+from routeur.noting import noted
 from routeur.passage import Passage, TracedPassage
+from routeur.payloads import Payload, watched
 from routeur.providers import Provider
 from routeur.race import Lost, Race
-from routeur.rules import Plan, Table, Target
+from routeur.realtime import RealtimePassage
+from routeur.reasons import explain
+from routeur.recorded import RecordedPassage
+from routeur.routing import Place, Routing
+from routeur.rules import Plan
 from routeur.server import CLOSED, KEPT, ClientConnection
+from routeur.turn_passage import TurnPassage
 from routeur.upstream import Stale
+
+Prepare = Callable[[Facts, Call], Awaitable[web.StreamResponse | None]]
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Proxy:
-    """Serves inference requests. `finished` is told of every call, once."""
+    """Serves inference requests. `finished` is told of every call, once.
 
-    def __init__(self, routing: Routing, finished: Callable[[Call], None]) -> None:
+    `prepare` does with a request for a response what has to be done before it is decided who
+    answers it; where it has made the answer, that is all.
+    """
+
+    def __init__(
+        self, routing: Routing, prepare: Prepare, finished: Callable[[Call], None]
+    ) -> None:
         self.routing = routing
         self.draining = False
+        self._prepare = prepare
         self._finished = finished
 
     async def serve(
@@ -48,22 +72,42 @@ class Proxy:
 
         `resumed` are the attempts that have been made already: then it is decided.
         """
+        redactor = self.routing.redactor
+        if redactor is not None:
+            call.payload = Payload(redactor, facts)
         words = facts.inbound.words
         if b"x-request-id" in words:
             call.request_id = sane_id(facts.inbound.word(b"x-request-id"))
+        decision: Decision | None = None
         try:
             if not facts.look():
                 await facts.read()
             facts.as_is = owner is not None
             if resumed is not None:
+                chooser, decision = resumed.chooser, resumed.chooser.resumed(resumed.plan, facts)
+                resumed.decision = decision
                 return await self._open(facts, resumed)
             call.requested_model, call.stream = facts.model, facts.stream
+            if facts.format == RESPONSES and facts.route.creates and owner is None:
+                told = await self._prepare(facts, call)
+                if told is not None:
+                    call.status = told.status
+                    return told
             routing = self.routing
-            plan = _plan(routing.table, facts, owner)
+            chooser = routing.chooser
+            plan = chooser.plan(facts, owner)
             call.reason = plan.reason
+            decision = chooser.decide(plan, facts)
+            if decision is not None:
+                plan, call.choice = decision.plan, decision.kept()
+            elif plan.rejected:
+                call.choice = only_rejected(plan)
             if facts.inbound.steers and facts.inbound.asks(b"routeur-dry-run"):
-                return _dry_run(routing, facts, plan, call)
+                return _dry_run(routing, facts, plan, decision, call)
             attempts = Attempts(routing, plan, facts, call)
+            attempts.decision = decision
+            if facts.place is not None and facts.place[1]:
+                attempts.pin(facts.place[1])
             if facts.inbound.steers:
                 _narrow(attempts, facts)
             return await self._open(facts, attempts)
@@ -82,6 +126,8 @@ class Proxy:
         finally:
             facts.close()
             call.ended = call.ended or time.perf_counter()
+            if decision is not None:
+                chooser.over(decision, call)
             self._finished(call)
 
     async def _open(self, facts: Facts, attempts: Attempts) -> web.StreamResponse:
@@ -105,7 +151,9 @@ class Proxy:
             try:
                 if hedge is not None and not passage.streams:
                     return await self._race(attempts, passage, hedge)
-                return await self._try(passage)
+                answer = await self._try(passage)
+                note_answer(passage)
+                return answer
             except UpstreamError:
                 place = None if passage.streams else await attempts.next()
         if cannot is not None and attempts.failure is None:
@@ -114,7 +162,7 @@ class Proxy:
 
     async def _try(self, passage: Passage) -> web.StreamResponse:
         """Make one attempt; raises UpstreamError as long as nothing has been sent to the client."""
-        client, pool, attempts = passage.client, passage.place.endpoint.pool, passage.attempts
+        client, pool, attempts = passage.client, passage.pool, passage.attempts
         if self.draining or b"upgrade" in passage.facts.inbound.words:
             passage.keep = False
         timer = None
@@ -178,9 +226,11 @@ class Proxy:
                     elif place is not None and (rival := _rival(attempts, place, first)):
                         running[asyncio.create_task(self._try(rival))] = rival
                 for task in done:
-                    del running[task]
+                    passage = running.pop(task)
                     try:
-                        return task.result()
+                        answer = task.result()
+                        note_answer(passage)
+                        return answer
                     except UpstreamError as error:
                         failure = error
             raise failure
@@ -192,13 +242,24 @@ class Proxy:
 
 def _passage(attempts: Attempts, place: Place, facts: Facts) -> Passage:
     client = cast(ClientConnection, facts.request.protocol)
+    kind: type[Passage] = Passage
+    if facts.lasts:
+        return RealtimePassage(attempts, place, facts, client)
     if place.manner.speaks is not None:
-        return PASSAGES[facts.purpose](attempts, place, facts, client)
-    kind = Passage
-    if facts.inbound.steers and facts.inbound.asks(b"routeur-trace"):
+        kind = PASSAGES[facts.purpose]
+    elif client.berth is not None and place.endpoint.provider.websocket and facts.stream:
+        kind = TurnPassage
+    elif attempts.asking.asks(facts, place, facts.caller.metered):
+        kind = AskedPassage
+    elif facts.inbound.steers and facts.inbound.asks(b"routeur-trace"):
         if facts.format is not None and facts.doc and not facts.stream:
             kind = TracedPassage
-    return kind(attempts, place, facts, client)
+    if facts.format == RESPONSES and facts.purpose:
+        kind = noted(kind) if place.manner.speaks is None else RecordedPassage
+    if attempts.call.payload is not None:
+        kind = watched(kind)
+    with worded(facts, place):
+        return kind(attempts, place, facts, client)
 
 
 def _rival(attempts: Attempts, place: Place, first: Passage) -> Passage | None:
@@ -270,25 +331,11 @@ def _tell(client: ClientConnection, done: asyncio.Future[None], error: RouteurEr
         done.set_exception(error)
 
 
-def _plan(table: Table, facts: Facts, owner: Provider | None) -> Plan:
-    """The targets of a request."""
-    if owner is not None:
-        return Plan((Target(owner.name, facts.model or ""),), "path")
-    if not facts.inbound.steers and facts.model is not None:
-        return table.plan(facts)
-    word = facts.inbound.word
-    provider, vendor, model = word(b"routeur-provider"), word(b"vendor"), word(b"routeur-model")
-    if facts.model is None and model is None:
-        owner = table.owner(facts.dialect, provider=provider, vendor=vendor)
-        return Plan(
-            (Target(owner.name, ""),), "header" if provider else "vendor" if vendor else "path"
-        )
-    return table.plan(facts, provider=provider, vendor=vendor, model=model)
-
-
-def _dry_run(routing: Routing, facts: Facts, plan: Plan, call: Call) -> web.StreamResponse:
+def _dry_run(
+    routing: Routing, facts: Facts, plan: Plan, decision: Decision | None, call: Call
+) -> web.StreamResponse:
     """Who would answer, without asking them."""
     call.status = 200
-    shown = rules.explain(plan, facts, routing.providers, call.request_id or call.id)
+    shown = explain(plan, decision, facts, routing.chooser, call.request_id or call.id)
     call.provider, call.model = plan.targets[0].provider, plan.targets[0].model
     return answers.own(call, 200, answers.json(shown))

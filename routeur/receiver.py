@@ -28,6 +28,9 @@ class Receiver(Protocol):
         Returns what to write before the body; raises UpstreamError to refuse.
         """
 
+    def ending(self) -> None:
+        """The block that is written next is the last: nothing comes between."""
+
     def write(self, data: bytes, /) -> object:
         """A block of the body, in the turn of the loop in which it came; raises UpstreamError to
         refuse.

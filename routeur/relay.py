@@ -138,6 +138,9 @@ class Chunks(Tap):
         self._news.set()
         return b""
 
+    def ending(self) -> None:
+        pass
+
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
         self._size += len(data)

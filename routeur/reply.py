@@ -108,7 +108,7 @@ class Reply(Tap):
     `manner` says when it may go, `keep` whether the client's connection stays open afterwards.
     """
 
-    started = complete = False
+    started = complete = final = False
     _head: Head | None = None
     _held: list[bytes]
     _size = 0  # bytes that are held
@@ -128,6 +128,10 @@ class Reply(Tap):
 
     def over(self, error: RouteurError | None) -> None:
         """Called once: the answer is complete, or will not come (to its end)."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Called when the answer is whole, before its last bytes go."""
         raise NotImplementedError
 
     def on_start(self) -> None:
@@ -175,7 +179,13 @@ class Reply(Tap):
                     return self._hold(head)
         return self._begin(head)
 
+    def ending(self) -> None:
+        self.final = True
+        if self.started and self._at_end is None:
+            self.settle()
+
     def ended(self) -> None:
+        self.final = True
         # The connection may be somebody else's by now: a slow client must not make it wait.
         self.client.source = None
         if self._at_end is not None:
@@ -207,7 +217,9 @@ class Reply(Tap):
         """Send a refused answer after all: nobody has done better."""
         assert self._head is not None
         head, self._head = self._head, None
-        self.out(self._begin(head) + b"".join(self._held))
+        begun = self._begin(head)
+        self.settle()
+        self.out(begun + b"".join(self._held))
         self.complete = True
 
     # ---- inside
@@ -335,7 +347,10 @@ class Reply(Tap):
         self._held = []
         self.write = self.out
         self.connection.redirect(self, self.out)
-        self.out(self._begin(head) + b"".join(held))
+        begun = self._begin(head)
+        if self.final:
+            self.settle()
+        self.out(begun + b"".join(held))
 
     def _begin(self, head: Head) -> bytes:
         """The client's head. From here on this answer is the client's."""
@@ -437,4 +452,6 @@ class Traced(Reply):
         body = with_block(body, call)
         length = b"Content-Length: %d\r\n" % len(body)
         passed = _LENGTH.sub(b"", head.passed) + length
-        self.out(self._begin(Head(head.status, head.line, passed, len(body))) + body)
+        begun = self._begin(Head(head.status, head.line, passed, len(body)))
+        self.settle()
+        self.out(begun + body)

@@ -21,6 +21,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from routeur.lasting import Lasting
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ErrorBody = Callable[[int, str], bytes]
 
@@ -80,6 +82,8 @@ class ClientConnection(RequestHandler):
         "stalled_since",
         "whole",
     )
+
+    berth: Any = None  # of a turn of a WebSocket: its `turn_sockets.Berth`
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(server, loop=loop, **kwargs)
@@ -330,6 +334,7 @@ class Server(web.Server):
         self.head_timeout = head_timeout
         self.stall_timeout = stall_timeout
         self.express: Express | None = None
+        self.lasting = Lasting()
         self._idle_looked_at = 0.0
         self.reading_heads: set[ClientConnection] = set()
         self.stalled: set[ClientConnection] = set()

@@ -69,7 +69,7 @@ class Standings:
         """
         self._after = after
         self._seconds = seconds
-        self._counted = statuses | ALWAYS
+        self.counted = statuses | ALWAYS  # statuses that are failures
         self._providers = providers
         self._home = {
             credential.name: provider.name
@@ -122,7 +122,7 @@ class Standings:
         A broken connection is a 502, a timeout a 504. `at_once` is a reason to ban it for the first
         one. A status that is no failure is no verdict.
         """
-        if status not in self._counted and not at_once:
+        if status not in self.counted and not at_once:
             self.left(standing)
         else:
             at, before = self._wall(), standing.ban

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from routeur.dialects.loose import foreign
 from routeur.dialects.neutral import Fault
 from routeur.dialects.neutral.aim import Caller
 from routeur.dialects.neutral.collect import Collector
@@ -65,7 +67,7 @@ class Stream:
         self._first_token = passage.manner.commit == FIRST_TOKEN
         self._cutter = there.Frames()
         self._reader = there.EventReader(passage.place.id)
-        self.write = here.EventWriter(caller).write
+        self.write = passage.writing(here.EventWriter(caller))
 
     def feed(self, data: bytes) -> bytes:
         """What the client gets for this; raises UpstreamError for broken frames, Fallen."""
@@ -87,7 +89,7 @@ class Stream:
         texts: list[bytes] = []
         for event in events:
             if isinstance(event, _TEXT):
-                passage.seen += len(event.text)
+                passage.seen += size_of([event])
                 if not passage.first_token:
                     passage.first_token = time.perf_counter()
                 self.may_go = True
@@ -105,3 +107,9 @@ class Stream:
             else:
                 texts.append(self.write(event))
         return b"".join(texts)
+
+
+def size_of(events: Iterable[Event]) -> int:
+    """Characters of what a model wrote; of other scripts than Latin more, as in prompts."""
+    texts = (event.text for event in events if isinstance(event, _TEXT))
+    return sum(len(text) if text.isascii() else foreign(text) for text in texts)

@@ -15,24 +15,22 @@ from typing import Literal
 
 from routeur.addressing import ANTHROPIC, body_for, on_vertex
 from routeur.answers import with_block
-from routeur.attempts import Place
 from routeur.dialects import exact
 from routeur.dialects.base import Json, Usage
 from routeur.dialects.inflate import CODINGS, PLAIN, Inflater, inflate
 from routeur.dialects.neutral import Fault, Request, Response
 from routeur.dialects.neutral.aim import Aim, Caller, Invalid, Losses, Untranslatable, vendor_of
 from routeur.dialects.neutral.collect import events_of
-from routeur.dialects.neutral.events import (
-    Failed,
-)
-from routeur.dialects.translate import TRANSLATORS
+from routeur.dialects.neutral.events import Event, Failed
+from routeur.dialects.translate import TRANSLATORS, Writer
 from routeur.errors import ClientError, RouteurError, UpstreamError
 from routeur.facts import CHARACTERS_PER_TOKEN, Facts
 from routeur.heads import CHUNKED, UNTIL_CLOSE, Head
+from routeur.marks import mark_request
 from routeur.passage import Passage, target_of
 from routeur.reply import HEADERS, HOLD, LATE
-from routeur.stream import Fallen, Stream
-from routeur.usage import cost
+from routeur.routing import Place
+from routeur.stream import Fallen, Stream, size_of
 
 ANTHROPIC_VERSION = b"2023-06-01"  # what a client of another dialect does not say
 OVERLOADED = 529  # Anthropic's own status
@@ -68,7 +66,7 @@ def aim_at(place: Place) -> Aim:
     """The target as the dialects' writers see it."""
     provider, speaks = place.endpoint.provider, place.manner.speaks
     assert speaks is not None
-    model = provider.models.get(place.target.model)
+    model = provider.models.get(place.target.model)  # configured abilities only: they refuse
     platform: Literal["", "vertex", "bedrock", "azure"] = ""
     if on_vertex(provider):
         platform = "vertex"
@@ -79,7 +77,7 @@ def aim_at(place: Place) -> Aim:
         place.id,
         vendor=vendor_of(place.id),
         platform=platform,
-        max_output=model.output if model else None,
+        max_output=provider.model(place.target.model).output,
         abilities=model.has if model else None,
     )
 
@@ -103,7 +101,7 @@ class TranslatedPassage(Passage):
         """Write the body for the target."""
         facts, place = self.facts, self.place
         assert place.manner.speaks is not None and facts.format is not None
-        losses = Losses(facts.inbound.asks(b"routeur-strict"), facts.format)
+        losses = Losses(facts.strict or facts.inbound.asks(b"routeur-strict"), facts.format)
         self._answer_losses = Losses()  # what is in an answer has been paid for
         try:
             path, body = self._write_request(facts, aim_at(place), losses)
@@ -124,14 +122,28 @@ class TranslatedPassage(Passage):
         request = facts.neutral = facts.neutral or neutral(facts)
         call, writer = self.call, TRANSLATORS[aim.dialect].requests
         self._caller = Caller(
-            replace(request, messages=()),  # a stream that lasts would keep them in memory
+            self.echoed(request),
             f"{call.id[3:]:0<24}",
             int(call.started_at),
             self._answer_losses,
             sse=facts.format != "gemini" or "alt=sse" in facts.query.split("&"),
         )
+        if self.place.marks:
+            request = mark_request(request, aim.model)
         body = writer.write_request(request, aim, losses)
         return writer.address(aim.model, facts.stream), body
+
+    def echoed(self, request: Request) -> Request:
+        """What an answer has to repeat of the request."""
+        return replace(request, messages=())  # a stream that lasts would keep them in memory
+
+    def writing(self, writer: Writer) -> Callable[[Event], bytes]:
+        """What writes the events of a stream."""
+        return writer.write
+
+    def written(self, whole: bytes) -> bytes:
+        """An answer has come to its end, unstreamed or (b"") as a stream: what to send of it."""
+        return whole
 
     @property
     def target(self) -> str:
@@ -286,9 +298,11 @@ class TranslatedPassage(Passage):
         if self._stream.collector is not None:
             self._send_whole(self._stream.collector.response())
             return
+        self.written(b"")
         if not self.started:
             text = b"".join((*self._held, text))
             self.out(self._client_head(self._stream_type(), None))
+        self.settle()
         last = b"0\r\n\r\n" if self.facts.modern else b""
         self.out(self.framed(text) + last)
 
@@ -299,12 +313,16 @@ class TranslatedPassage(Passage):
     def _take_whole(self, body: Json) -> None:
         response = self._there.read_response(body, self.place.id)
         self.used, self.first_token = response.usage, self.attempt.answered
+        if response.usage is None:
+            self.seen = size_of(events_of(response))
         if response.error is not None:
             raise Fallen(response.error)
         if self._caller.request.stream:
             writer = self._here.EventWriter(self._caller)
-            text = b"".join([writer.write(event) for event in events_of(response)])
-            self.out(self._client_head(self._stream_type(), len(text)) + text)
+            write = self.writing(writer)
+            text = b"".join([write(event) for event in events_of(response)])
+            self.written(b"")
+            self._send_last(self._client_head(self._stream_type(), len(text)), text)
         else:
             self._send_whole(response)
 
@@ -320,15 +338,18 @@ class TranslatedPassage(Passage):
         return body
 
     def _send_whole(self, response: Response) -> None:
-        text = self._here.write_response(response, self._caller)
-        self._send(text)
+        self._send(self.written(self._here.write_response(response, self._caller)))
 
     def _send(self, text: bytes) -> None:
         if self.facts.inbound.steers and self.facts.inbound.asks(b"routeur-trace"):
             self.call.status, self.call.ended = 200, time.perf_counter()
             self._measure(whole=True)
             text = with_block(text, self.call)
-        self.out(self._client_head(b"application/json", len(text)) + text)
+        self._send_last(self._client_head(b"application/json", len(text)), text)
+
+    def _send_last(self, head: bytes, text: bytes) -> None:
+        self.settle()
+        self.out(head + text)
 
     def _pass_error_on(self) -> None:
         """An error answer, in the client's dialect."""
@@ -349,7 +370,7 @@ class TranslatedPassage(Passage):
             wait = max(1, round(fault.retry_after))
             head.passed += b"Retry-After: %d\r\n" % wait
         head.status = fault.status
-        self.out(self._client_head(b"application/json", len(text)) + text)
+        self._send_last(self._client_head(b"application/json", len(text)), text)
 
     def _stream_type(self) -> bytes:
         if not self._caller.sse:
@@ -384,6 +405,11 @@ class TranslatedPassage(Passage):
     def _as_block(self, frame: bytes, head: Head) -> bytes:
         return self.framed(frame)
 
+    def so_far(self) -> Usage:
+        used = self.used or Usage(input=self.facts.tokens())
+        seen = self.seen // CHARACTERS_PER_TOKEN - used.reasoning
+        return replace(used, output=max(used.output, seen))
+
     def _measure(self, *, whole: bool) -> None:
         call, used = self.call, self.used
         call.first_token = self.first_token
@@ -391,11 +417,8 @@ class TranslatedPassage(Passage):
             return
         self._tell_losses()
         call.estimated = used is None or not whole
-        if used is None or call.estimated:
-            used = used or Usage(input=self.facts.tokens())
-            seen = self.seen // CHARACTERS_PER_TOKEN - used.reasoning
-            used = replace(used, output=max(used.output, seen))
-        call.usage, call.cost_usd = used, cost(used, self.manner.price)
+        call.usage = self.so_far() if used is None or call.estimated else used
+        self._price(call.usage)
 
     def _tell_losses(self) -> None:
         lost = (*self._dropped, *self._answer_losses.dropped)

@@ -212,6 +212,8 @@ class Connection(asyncio.Protocol):
         if self.receiver is None:  # the framing broke
             return
         try:
+            if self._complete:
+                receiver.ending()
             write(data)
         except UpstreamError as error:
             return self._refuse(error)
@@ -300,6 +302,8 @@ class Connection(asyncio.Protocol):
                     return
             first = receiver.head(head, complete)
             self._write = write = receiver.write
+            if complete:
+                receiver.ending()
             if first or data:
                 write(first + data)
         except NOT_HTTP:

@@ -42,21 +42,17 @@ class Wrong(Exception):
 
 
 class File:
-    """One text being read, with what was found in it.
-
-    `findings` are (line, text) and `changed` the places whose value is not the default.
-    """
+    """One text being read, with what was found in it: `findings` are (line, text)."""
 
     def __init__(self, text: str, name: str, environ: Mapping[str, str]) -> None:
         self.name = name
         self.environ = environ
         self.findings: list[tuple[int, str]] = []
-        self.changed: list[Value] = []
         self._variables: list[str] = []
         self.top = Section(self, None)
         root = self._compose(text)
         if root is not None:
-            self.top = Section.of(Value(self, root, _line(root), "", ""))
+            self.top = Section.of(Value(self, root, _line(root), ""))
 
     def _compose(self, text: str) -> yaml.Node | None:
         """The tree of nodes; raises ConfigError where the text is not YAML."""
@@ -87,16 +83,15 @@ class File:
 
 
 class Value:
-    """A node at its place. `path` is `rules[3].to[0]`, `kind` that of all rules: `rules.*.to.*`."""
+    """A node at its place. `path` is such as `rules[3].to[0]`."""
 
-    __slots__ = ("file", "kind", "line", "node", "path")
+    __slots__ = ("file", "line", "node", "path")
 
-    def __init__(self, file: File, node: yaml.Node, line: int, path: str, kind: str) -> None:
+    def __init__(self, file: File, node: yaml.Node, line: int, path: str) -> None:
         self.file = file
         self.node = node
         self.line = line
         self.path = path
-        self.kind = kind
 
     def place(self) -> str:
         """`router.yaml:12: rules[3].to[0]`."""
@@ -155,20 +150,13 @@ class Value:
         found: dict[str, Value] = {}
         for key, node in self.node.value:
             name = self.file.restore(key.value) if _is(key, yaml.ScalarNode) else "?"
-            path, kind = (f"{at}.{step}".lstrip(".") for at, step in self._steps(name))
-            value = Value(self.file, node, _line(key), path, kind)
+            path = f"{self.path}.{name}".lstrip(".")
+            value = Value(self.file, node, _line(key), path)
             if name in found:
                 value.finding(f"stands twice; first in line {found[name].line}")
             else:
                 found[name] = value
         return found
-
-    def _steps(self, name: str) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Names that the user chose (providers, aliases, models) are one kind."""
-        chosen = self.kind in ("providers", "aliases") or self.kind.endswith(
-            (".models", ".headers", ".split")
-        )
-        return (self.path, name), (self.kind, "*" if chosen else name)
 
     def items(self) -> list[Value]:
         """A list's values; a single value is a list of one."""
@@ -177,7 +165,7 @@ class Value:
         if not isinstance(self.node, yaml.SequenceNode):
             return [self]
         return [
-            Value(self.file, node, _line(node), f"{self.path}[{index}]", f"{self.kind}.*")
+            Value(self.file, node, _line(node), f"{self.path}[{index}]")
             for index, node in enumerate(self.node.value)
         ]
 
@@ -250,10 +238,7 @@ class Section:
         value = self.at(name)
         if value is None:
             return default
-        got = value.read(read, default)
-        if got != default:
-            self.file.changed.append(value)
-        return got
+        return value.read(read, default)
 
     def section(self, name: str) -> Section:
         value = self.at(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,6 +17,7 @@ from yarl import URL
 import routeur.app
 import routeur.config
 from tests.fake import PATIENCE, Upstream
+from tests.redis_server import Server, running
 
 KEYS = {"openai": "sk-at-openai", "anthropic": "sk-at-anthropic", "google": "sk-at-google"}
 
@@ -174,6 +175,13 @@ async def upstream() -> AsyncIterator[Upstream]:
     yield provider
     await provider.stop()
     assert provider.anomalies == []
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """For tests that leave it as it was, but for what it keeps."""
+    with running() as server:
+        yield server
 
 
 MakeRouter = Callable[..., Awaitable[Client]]

@@ -154,6 +154,18 @@ def test_stream() -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
+        (b"{}", b'{"model":"m"}'),
+        (b" { } ", b' {"model":"m" } '),
+        (b'{"input": {"model": "x"}}', b'{"model":"m","input": {"model": "x"}}'),
+    ],
+)
+def test_add_model(raw: bytes, expected: bytes) -> None:
+    assert body.add_model(raw, "m") == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
         (
             b'{ "model" : "fast",  "stream":true, "new_field": [1] }',
             b'{ "model" : "new",  "stream":true, "new_field": [1] }',

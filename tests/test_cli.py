@@ -147,6 +147,7 @@ def test_explain(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert status == 0
     assert "rule:gold" in out
     assert "a/gpt-4o" in out
+    assert all(f"\n{word}" in out for word in ("facts", "strategy", "why", "estimate"))
     assert "{" not in out
 
 
@@ -206,7 +207,12 @@ def test_the_first_minute(folder: Path) -> None:
         program.signal(signal.SIGTERM)
         assert program.ended() == 0
     assert program.out == []
-    assert list(folder.iterdir()) == []
+    assert {each.name for each in folder.iterdir()} == {
+        "routeur.db",
+        "routeur.db-spool",
+        "routeur.db-turn",
+        "routeur.secret",
+    }
 
 
 def test_the_file_here_is_read(folder: Path) -> None:

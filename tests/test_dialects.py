@@ -335,6 +335,32 @@ def test_a_picture_counts_the_same_whatever_its_bytes() -> None:
         assert FORMATS["openai_chat"].prompt({"messages": [{"content": [part]}]}) == 4000
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("word" * 50, 50), ("汉" * 50, 50), ("か" * 50, 50), ("щ" * 50, 31), ("Grüße, " * 20, 50)],
+)
+def test_other_scripts_need_more_tokens(text: str, tokens: int) -> None:
+    assert FORMATS["anthropic"].prompt({"messages": [{"content": text}]}) // 4 == tokens
+
+
+@pytest.mark.parametrize(
+    ("mime", "length", "tokens"),
+    [
+        ("application/pdf", 100, 1_000),
+        ("application/pdf", 640_000, 10_000),
+        ("application/pdf", 20_000_000, 50_000),
+        ("text/plain", 640_000, 120_000),
+        ("audio/mp3", 640_000, 1_000),
+        ("audio/mp3", 6_400_000, 6_400),
+        ("image/png", 6_400_000, 1_000),
+    ],
+)
+def test_large_files_need_more_tokens(mime: str, length: int, tokens: int) -> None:
+    part = {"inlineData": {"mimeType": mime, "data": "x" * length}}
+
+    assert FORMATS["gemini"].prompt({"contents": [{"parts": [part]}]}) // 4 == tokens
+
+
 @pytest.mark.parametrize("odd", [None, 0, "x", [], {}, [[None]], [{"type": []}], {"type": {}}])
 @pytest.mark.parametrize("format", list(FORMATS))
 def test_odd_requests(format: str, odd: Any) -> None:

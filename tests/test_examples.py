@@ -56,6 +56,13 @@ async def test_sdk(name: str) -> None:
         assert await run(sys.executable, EXAMPLES / name, ROUTEUR_URL=url) == f"{SAID}\n"
 
 
+async def test_websocket() -> None:
+    async with echoing() as url:
+        said = await run(sys.executable, EXAMPLES / "responses_websocket.py", ROUTEUR_URL=url)
+
+    assert said == f"{SAID}\nAnd in a fourth?\n"
+
+
 async def test_any_client_with_echo() -> None:
     async with echoing() as url:
         said = await run(sys.executable, EXAMPLES / "any_client_any_provider.py", ROUTEUR_URL=url)
@@ -105,7 +112,7 @@ async def test_curl() -> None:
 async def test_variables_of_clients() -> None:
     """Each takes the address, the key and the model from the variables that the README names."""
     for path in EXAMPLES.iterdir():
-        if path.suffix in (".py", ".sh", ".mjs"):
+        if path.suffix in (".py", ".sh", ".mjs") and path.name != "classifier.py":
             found = {"ROUTEUR_URL", "ROUTEUR_KEY", "MODEL"} - set(
                 re.findall(r"\w+", text(path.name))
             )

@@ -197,3 +197,28 @@ def test_a_probe_that_its_limits_refuse_is_none():
     time.now += 60.0
     assert chosen(group, 2, now=time.now) == ["a", "-"]
     assert group.refusals(time.now)[0].why == "probing"
+
+
+def test_a_preferred_one_comes_before_its_turn():
+    group = weighted(5, 1, 1)
+    a, b, c = group.members
+
+    assert [group.pick(1000.0, prefer="p.c") for _ in range(3)] == [c, c, c]
+    assert group.pick(1000.0, [c], prefer="p.c") is a
+    b.rest(2000.0)
+    assert group.pick(1000.0, prefer="p.b") is a
+    assert group.pick(1000.0, prefer="p.gone") in (a, c)
+    assert b.inflight == 0
+
+
+def test_load_and_whether_anybody_can_be_asked():
+    group = weighted(3, 1)
+    group.pick(1000.0)
+    group.pick(1000.0)
+
+    assert group.load == 0.5
+    assert group.open(1000.0)
+    for each in group.members:
+        each.rest(2000.0)
+    assert not group.open(1000.0)
+    assert group.open(2000.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from routeur import headers
-from routeur.headers import Inbound
+from routeur.headers import SESSIONS, Inbound
 from tests.test_upstream import Line, Sink
 
 REQUEST = {
@@ -167,3 +167,12 @@ def test_names_as_values(name: str, wanted: bytes) -> None:
 def test_two_connection_headers_count_both():
     inbound = headers.Inbound(((b"Connection", b"X-A"), (b"connection", b"X-B"), (b"X-B", b"1")))
     assert inbound.to_provider(frozenset()) == b""
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_what_names_a_session_is_read_and_goes_on(name: bytes) -> None:
+    inbound = Inbound(((name.title(), b"s1"),))
+
+    assert inbound.word(name) == "s1"
+    assert inbound.to_provider(frozenset()) == name.title() + b": s1\r\n"
+    assert not inbound.steers

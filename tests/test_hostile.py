@@ -222,14 +222,14 @@ async def test_upgrade_with_a_body(router, upstream):
     assert all("upgrade" not in request.names() for request in upstream.requests)
 
 
-async def test_websocket_is_for_later(router, upstream):
+async def test_no_websocket_there(router, upstream):
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
-    answer = await router.get("/v1/responses", headers=headers)
+    answer = await router.get("/v1/embeddings", headers=headers)
     assert answer.status == 426
     assert error_of("openai", await answer.read())["code"] == "upgrade_required"
     assert upstream.requests == []

@@ -12,20 +12,31 @@ import routeur
 # The outermost first: a module imports those after it. Modules of one line belong together.
 ORDER = """
     __main__
-    app explain workers
-    express pages admin peers bus watch
+    app explain inventory commands workers
+    columns
+    front
+    own
+    express pages admin admin_keys admin_routes admin_usage desk bookkeeping abroad sharing routes
+    peers bus watch
+    stateful continuation websocket retrieval jobs summaries turns lanes shelf inside
     paths models health outages
-    config config_rules config_providers config_clouds config_values presets yamlfile
-    proxy conversions translated stream passage attempts admission
-    reply answers server log traces metrics measure race
+    config config_rules config_providers config_models config_clouds config_values presets yamlfile
+    proxy payloads realtime turn_passage conversions recorded translated stream asked noting passage
+    reasons choosing decision permits attempts routing spending admission
+    reply answers server lasting log booking traces metrics measure race
     facts multipart
-    rules matching auto
+    rules
+    words marks score board stickiness verdicts conversation
+    matching auto signs names classifier
     standing group bans limits retries
-    call keys
+    keys
+    call
+    recording compaction background responses eventlog
     store
-    endpoint addressing rawpredict body local pool relay upstream receiver heads
-    credentials aws google refresh providers usage
-    headers errors
+    endpoint addressing rawpredict asking turn_sockets upstream_socket handshake
+    body local pool relay upstream receiver heads frames
+    credentials aws google refresh providers catalogue usage calibration
+    redaction headers errors
     dialects
     __init__
 """.split()

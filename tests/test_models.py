@@ -18,8 +18,16 @@ from routeur.errors import ClientError, NotFound
 from routeur.models import Entry, entries, find, listing, one
 from routeur.providers import Model, Provider
 from routeur.rules import Match, Rule, Table, Target
+from routeur.usage import Price
 
-GPT = Model("gpt-4o", "gpt-4o", context=128_000, output=16_384)
+GPT = Model(
+    "gpt-4o",
+    "gpt-4o",
+    Price(input=2.5, cache_read=1.25, output=10.0, audio_in=40.0),
+    context=128_000,
+    output=16_384,
+    has=frozenset(["tools", "image"]),
+)
 
 
 def provider(name: str, *models: Model, **more: Any) -> Provider:
@@ -34,22 +42,48 @@ def router() -> Table:
         provider("azure", Model("gpt-4o", "deployment-7"), any_name=True),
         provider("anthropic", dialect="anthropic", globs=("claude-*",)),
     ]
-    mini = Target("openai", "o3")
-    rules = [Rule("r", Match(model=("cheap", "gpt-4o", "x-*")), to=(mini,))]
-    return Table({each.name: each for each in providers}, {"fast": (mini,)}, rules)
+    rules = [Rule("r", Match(model=("cheap", "gpt-4o", "x-*")), to=(MINI,))]
+    return Table({each.name: each for each in providers}, {"fast": (MINI,)}, rules)
 
 
+MINI = Target("openai", "o3")
 IDS = ["auto", "fast", "cheap", "gpt-4o", "o3"]
 
 
 def test_entries() -> None:
-    assert entries(router()) == [
-        Entry("auto", "routeur"),
-        Entry("fast", "routeur"),
-        Entry("cheap", "routeur"),
-        Entry("gpt-4o", "openai", GPT),
-        Entry("o3", "openai", Model("o3", "o3")),
-    ]
+    auto, fast, cheap, *rest = entries(router())
+    assert [each.id for each in (auto, fast, cheap)] == ["auto", "fast", "cheap"]
+    assert {each.owner for each in (auto, fast, cheap)} == {"routeur"}
+    assert list(map(str, auto.targets)) == ["openai/gpt-4o", "openai/o3", "azure/gpt-4o"]
+    assert fast.targets == (MINI,)
+    assert MINI in cheap.targets
+    assert rest == [Entry("gpt-4o", "openai", GPT), Entry("o3", "openai", Model("o3", "o3"))]
+
+
+def test_an_alias_takes_what_any_of_its_targets_takes() -> None:
+    small = Model("s", "s", context=100, output=50, has=frozenset(["file"]))
+    tight = Model("t", "t", context=900_000, input=200, has=frozenset())
+    providers = {"a": provider("a", GPT, small, tight, Model("u", "u"))}
+    names = {"all": ("gpt-4o", "s"), "tight": ("t", "s"), "unknown": ("u", "s"), "none": ("u",)}
+    aliases = {name: tuple(Target("a", each) for each in ids) for name, ids in names.items()}
+    table = Table(providers, aliases, [])
+
+    shown = {name: orjson.loads(one(table, "openai", name)) for name in names}
+    assert shown["all"] == {
+        "id": "all",
+        "object": "model",
+        "created": 0,
+        "owned_by": "routeur",
+        "context_length": 128_000,
+        "max_output_tokens": 16_384,
+        "abilities": ["file", "image", "tools"],
+        "alias": True,
+        "targets": ["a/gpt-4o", "a/s"],
+    }
+    assert (shown["tight"]["context_length"], shown["tight"]["abilities"]) == (900_000, ["file"])
+    assert orjson.loads(one(table, "anthropic", "tight"))["max_input_tokens"] == 200
+    assert shown["unknown"]["context_length"] == 100 and "abilities" not in shown["unknown"]
+    assert not {"context_length", "max_output_tokens", "abilities"} & set(shown["none"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +121,26 @@ def test_openai() -> None:
         "object": "model",
         "created": 0,
         "owned_by": "openai",
+        "context_length": 128_000,
+        "max_output_tokens": 16_384,
+        "pricing": {
+            "prompt": "0.0000025",
+            "completion": "0.00001",
+            "input_cache_read": "0.00000125",
+            "internal_reasoning": "0.00001",
+        },
+        "abilities": ["image", "tools"],
     }
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(0.0, "0"), (1e-06, "0.000000000001"), (1_000_000.0, "1"), (0.1, "0.0000001")],
+)
+def test_prices_are_exact(usd: float, shown: str) -> None:
+    model = Model("m", "m", Price(input=usd))
+    table = Table({"a": provider("a", model)}, {}, [])
+    assert orjson.loads(one(table, "openai", "m"))["pricing"] == {"prompt": shown}
 
 
 def test_anthropic() -> None:
@@ -97,7 +150,9 @@ def test_anthropic() -> None:
     assert [model.id for model in models] == IDS
     assert (models[3].max_input_tokens, models[3].max_tokens) == (128_000, 16_384)
     assert answer == {"has_more": False, "first_id": "auto", "last_id": "o3"}
-    assert orjson.loads(one(router(), "anthropic", "fast"))["display_name"] == "fast"
+    assert [model.id for model in models if (model.model_extra or {}).get("alias")] == IDS[:3]
+    fast = orjson.loads(one(router(), "anthropic", "fast"))
+    assert (fast["display_name"], fast["targets"]) == ("fast", ["openai/o3"])
 
 
 def test_gemini() -> None:
@@ -106,7 +161,9 @@ def test_gemini() -> None:
     assert [model["name"] for model in answer["models"]] == [f"models/{id}" for id in IDS]
     shown = orjson.loads(one(router(), "gemini", "gpt-4o"))
     assert (shown["inputTokenLimit"], shown["outputTokenLimit"]) == (128_000, 16_384)
-    assert "inputTokenLimit" not in answer["models"][0]
+    assert shown["thinking"] is False and "description" not in shown
+    assert "inputTokenLimit" not in answer["models"][1]
+    assert answer["models"][1]["description"] == "An alias: openai/o3"
 
 
 @pytest.mark.parametrize(
@@ -149,13 +206,25 @@ def test_wrong_pages(page: dict[str, Any], message: str) -> None:
 
 
 def test_only_what_is_allowed() -> None:
-    answer = listing(router(), "openai", lambda entry: entry.owner == "routeur")
+    def only_azure(name: str, target: Target) -> bool:
+        return target.provider == "azure" or name == "fast"
 
-    assert [model["id"] for model in orjson.loads(answer)["data"]] == ["auto", "fast", "cheap"]
+    found = orjson.loads(listing(router(), "openai", only_azure))["data"]
+    assert [(each["id"], each.get("targets")) for each in found] == [
+        ("auto", ["azure/gpt-4o"]),
+        ("fast", ["openai/o3"]),
+        ("cheap", ["azure/gpt-4o"]),
+        ("gpt-4o", None),
+    ]
+    assert found[3]["owned_by"] == "azure"
+    assert "context_length" not in found[0]  # nothing is known of what is left
+    assert orjson.loads(one(router(), "openai", "auto", only_azure)) == found[0]
+    with pytest.raises(NotFound, match='this key may not use the model "o3"'):
+        one(router(), "openai", "o3", only_azure)
 
 
 def test_no_models_at_all() -> None:
-    answer = orjson.loads(listing(router(), "anthropic", lambda entry: False))
+    answer = orjson.loads(listing(router(), "anthropic", lambda name, target: False))
 
     assert answer == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
@@ -186,12 +255,15 @@ async def test_the_openai_sdk_reads_it(url: str) -> None:
     async with openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1") as client:
         assert [model.id async for model in client.models.list()] == IDS
         assert (await client.models.retrieve("gpt-4o")).owned_by == "openai"
+        extra = (await client.models.retrieve("fast")).model_extra
+        assert extra == {"alias": True, "targets": ["openai/o3"]}
 
 
 async def test_the_anthropic_sdk_turns_the_pages(url: str) -> None:
     async with anthropic.AsyncAnthropic(api_key="k", base_url=url) as client:
         assert [model.id async for model in client.models.list(limit=2)] == IDS
         assert (await client.models.retrieve("gpt-4o")).max_tokens == 16_384
+        assert (await client.models.retrieve("fast")).lifecycle == "active"
 
 
 # google-genai derives from aiohttp's session, which aiohttp discourages
@@ -200,4 +272,6 @@ async def test_the_gemini_sdk_reads_it(url: str) -> None:
     async with Client(api_key="k", http_options=HttpOptions(base_url=url)).aio as client:
         pager = await client.models.list()
         assert [model.name async for model in pager] == [f"models/{id}" for id in IDS]
-        assert (await client.models.get(model="gpt-4o")).input_token_limit == 128_000
+        found = await client.models.get(model="gpt-4o")
+        assert (found.input_token_limit, found.thinking) == (128_000, False)
+        assert (await client.models.get(model="fast")).description == "An alias: openai/o3"

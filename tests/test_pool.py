@@ -34,6 +34,9 @@ class Waiting(Sink):
         super().__init__()
         self.over = asyncio.Event()
 
+    def ending(self) -> None:
+        pass
+
     def ended(self) -> None:
         super().ended()
         self.over.set()

@@ -13,9 +13,9 @@ from multidict import CIMultiDict
 from routeur import matching
 from routeur.errors import ClientError, NotFound
 from routeur.matching import Row
+from routeur.names import misplaced
 from routeur.providers import Model, Provider
-from routeur.rules import Match, Plan, Rule, Table, Target, explain
-from routeur.usage import Price
+from routeur.rules import Match, Plan, Rule, Table, Target
 
 
 @dataclass
@@ -30,8 +30,11 @@ class Request:
     path: str = "/v1/chat/completions"
     purpose: str = ""
     headers: Mapping[str, str] = field(default_factory=CIMultiDict)
+    raw: bytes = b""
     parts: frozenset[str] = frozenset()
     size: int = 10
+    most: int = 0
+    word: str | None = None
     asked: list[str] = field(default_factory=list)
 
     def has(self) -> frozenset[str]:
@@ -41,6 +44,13 @@ class Request:
     def tokens(self) -> int:
         self.asked.append("tokens")
         return self.size
+
+    def output(self) -> int:
+        return self.most
+
+    def difficulty(self) -> str | None:
+        self.asked.append("difficulty")
+        return self.word
 
 
 def provider(name: str, *models: str | Model, **more: Any) -> Provider:
@@ -61,7 +71,9 @@ def targets(*texts: str) -> tuple[Target, ...]:
 
 
 def rule(name: str, *to: str, **more: Any) -> Rule:
-    settings = {key: more.pop(key) for key in ("priority", "split", "sort") if key in more}
+    settings = {
+        key: more.pop(key) for key in ("priority", "split", "sort", "strategy") if key in more
+    }
     return Rule(name, Match(**more), to=targets(*to), **settings)
 
 
@@ -335,6 +347,28 @@ def test_auto_without_a_list_is_all_that_is_listed() -> None:
         table(LOCAL).plan(Request())
 
 
+def test_auto_takes_nobody_for_what_a_model_is_not_made_for() -> None:
+    """By the names of those that nobody has named for it."""
+    models = ("gpt-4o", "text-embedding-3-small", "whisper-1", "gpt-4o-mini-tts", "bge-m3", "tts-1")
+    router = table(provider("p", *models), aliases={"named": ["p/whisper-1"]})
+
+    assert shown(router.plan(Request(purpose="answer"))) == "auto: p/gpt-4o"
+    plan = router.plan(Request(purpose="embeddings"))
+    assert shown(plan) == "auto: p/text-embedding-3-small p/bge-m3"
+    assert ("p/tts-1", "makes no embeddings, by its name") in plan.rejected
+    assert shown(router.plan(Request("named", purpose="answer"))) == "alias:named: p/whisper-1"
+    assert len(router.plan(Request()).targets) == 6
+    chosen = table(provider("p", *models), auto=["p/tts-1"])
+    assert shown(chosen.plan(Request(purpose="answer"))) == "auto: p/tts-1"
+
+
+@pytest.mark.parametrize(
+    "name", ["gemini-2.5-flash-image", "claude-opus-4-5", "llama3:8b", "gpt-4o-audio-preview", "e5"]
+)
+def test_names_of_models_that_chat(name: str) -> None:
+    assert misplaced(name, "answer") == ""
+
+
 def test_auto_may_have_a_list_as_any_alias() -> None:
     router = table(OPENAI, AZURE, aliases={"auto": ["azure/gpt-4o"]})
 
@@ -404,27 +438,45 @@ def test_a_rule_without_targets_takes_the_names_own() -> None:
     assert shown(router.plan(Request("a"))) == "alias:a: azure/gpt-4o"
 
 
-PRICED = [
-    provider("dear", Model("m", "m", Price(input=9, output=9))),
-    provider("who", "m"),
-    provider("cheap", Model("m", "m", Price(input=1, output=2))),
-    provider("who-else", Model("m", "m", Price(output=0))),
-    provider("half", Model("m", "m", Price(input=1))),
-]
-
-
-def test_price_sorts_the_unknown_last() -> None:
+@pytest.mark.parametrize(
+    ("model", "strategy", "explores"),
+    [
+        ("gpt-4o", None, False),
+        ("gpt-4o:floor", "price", False),
+        ("gpt-4o:nitro", "throughput", False),
+        ("auto", "quality", True),
+        ("auto:price", "price", True),
+        ("any", "quality", True),
+        ("any:nitro", "throughput", True),
+        ("fast", None, False),
+        ("fast:latency", "latency", True),
+        ("sorted", "price", False),
+        ("scored", "latency", True),
+        ("scored:floor", "price", True),
+        ("drawn", None, False),
+    ],
+)
+def test_strategies(model: str, strategy: str | None, explores: bool) -> None:
+    """An own list keeps its order, unless one is asked for; `auto` is scored."""
+    both = ("openai/gpt-4o", "azure/gpt-4o")
+    parts = tuple((target(each), 1) for each in both)
     router = table(
-        *PRICED,
-        rules=[rule("r", *(f"{each.name}/m" for each in PRICED), model=("x",), sort="price")],
+        OPENAI,
+        AZURE,
+        aliases={"fast": both, "any": []},
+        rules=[
+            rule("r1", *both, model=("sorted",), sort="price"),
+            rule("r2", *both, model=("scored",), strategy="latency"),
+            rule("r3", model=("drawn",), split=parts),
+        ],
+        strategy="quality",
     )
-    by_price = "half/m cheap/m dear/m who/m who-else/m"
 
-    assert shown(router.plan(Request("m:floor"))) == f"model: {by_price}"
-    assert shown(router.plan(Request("auto:price"))) == f"auto: {by_price}"
-    assert shown(router.plan(Request("x"))) == f"rule:r: {by_price}"
-    assert shown(router.plan(Request("x:nitro"))).startswith("rule:r: dear/m who/m")
-    assert shown(router.plan(Request("m"))).startswith("model: dear/m who/m")
+    plan = router.plan(Request(model))
+
+    assert (plan.strategy, plan.explores) == (strategy, explores)
+    assert plan.alias == (not model.startswith("gpt"))
+    assert len(plan.targets) >= 2
 
 
 def split_table(*draws: float) -> Table:
@@ -489,7 +541,7 @@ NO_IMAGES = Model("small", "small", context=100, has=frozenset({"tools"}))
         (
             table(provider("p", NO_IMAGES)),
             Request(size=200),
-            "p/small takes 100 tokens, the prompt has about 200",
+            "p/small takes 100 tokens, and the prompt has more (it has about 200)",
         ),
         (
             table(provider("p", NO_IMAGES)),
@@ -500,7 +552,7 @@ NO_IMAGES = Model("small", "small", context=100, has=frozenset({"tools"}))
             table(CLAUDE, provider("p", NO_IMAGES), aliases={"a": ["anthropic/c", "p/small"]}),
             Request("a", size=200),
             "anthropic/c speaks anthropic, and this path is not translated; "
-            "p/small takes 100 tokens, the prompt has about 200",
+            "p/small takes 100 tokens, and the prompt has more (it has about 200)",
         ),
     ],
 )
@@ -530,7 +582,7 @@ def test_what_was_left_out_is_told() -> None:
     assert shown(plan) == "alias:a: q/big"
     assert plan.rejected == (
         ("anthropic/c", "speaks anthropic, and this path is not translated"),
-        ("p/small", "takes 100 tokens, the prompt has about 200"),
+        ("p/small", "takes 100 tokens, and the prompt has more"),
     )
 
 
@@ -580,6 +632,18 @@ def test_memory_of_invented_names_is_bounded() -> None:
     assert max(len(str(key)) for key in router._plans) < 1000
 
 
+def test_values_that_were_seen_are_remembered_within_bounds() -> None:
+    router = table(OPENAI, rules=[rule("r", "openai/gpt-4o", headers={"x-id": "a*"})])
+
+    for number in range(5000):
+        request = Request(headers=CIMultiDict({"X-Id": f"a{number}"}))
+        assert router.plan(request).reason == "rule:r"
+    assert router.plan(Request(headers=CIMultiDict({"X-Id": "a" * 9000}))).reason == "rule:r"
+    seen = router._name("auto").rows._fitting
+    assert 0 < len(seen) <= 1024
+    assert max(len(value) for _, value in seen) <= 512
+
+
 def many(count: int) -> dict[str, list[Rule]]:
     """Tables with a rule per customer, told apart by one thing each."""
     return {
@@ -587,6 +651,11 @@ def many(count: int) -> dict[str, list[Rule]]:
         "key": [rule(f"r{n}", "openai/gpt-4o", key=(f"k{n}",)) for n in range(count)],
         "header": [rule(f"r{n}", "openai/gpt-4o", headers={"x-id": f"{n}"}) for n in range(count)],
         "path": [rule(f"r{n}", "openai/gpt-4o", path=(f"/{n}",)) for n in range(count)],
+        "keys": [rule(f"r{n}", "openai/gpt-4o", key=(f"k{n}-*",)) for n in range(count)],
+        "headers": [
+            rule(f"r{n}", "openai/gpt-4o", headers={"x-id": f"{n}-*"}) for n in range(count)
+        ],
+        "paths": [rule(f"r{n}", "openai/gpt-4o", path=(f"/{n}/*",)) for n in range(count)],
     }
 
 
@@ -597,6 +666,9 @@ def many(count: int) -> dict[str, list[Rule]]:
         ("key", Request(key="k5000")),
         ("header", Request(headers=CIMultiDict({"X-Id": "5000"}))),
         ("path", Request(path="/5000")),
+        ("keys", Request(key="k5000-x")),
+        ("headers", Request(headers=CIMultiDict({"X-Id": "5000-x"}))),
+        ("paths", Request(path="/5000/x")),
     ],
 )
 def test_ten_thousand_rules_cost_no_more_than_one(
@@ -745,37 +817,3 @@ def test_no_owner(router: Table, headers: dict[str, str], message: str) -> None:
 def test_serve() -> None:
     assert ALL.serve("azure") is AZURE
     assert ALL.serve("gpt-4o") is None
-
-
-def test_explain() -> None:
-    priced = Model("gpt-4o", "deployment-7", Price(input=2.5, output=10))
-    router = table(
-        provider("azure", priced), CLAUDE, aliases={"a": ["azure/gpt-4o", "anthropic/claude-x"]}
-    )
-    request = Request("a", size=1000)
-
-    assert explain(router.plan(request), request, router.providers, "req_1") == {
-        "routeur": {
-            "request_id": "req_1",
-            "requested_model": "a",
-            "provider": "azure",
-            "model": "gpt-4o",
-            "route_reason": "alias:a",
-            "targets": ["azure/gpt-4o"],
-            "rejected": [
-                {
-                    "target": "anthropic/claude-x",
-                    "why": "speaks anthropic, and this path is not translated",
-                }
-            ],
-            "estimate": {"input_tokens": 1000, "cost_usd": 0.0025},
-        }
-    }
-
-
-def test_explain_knows_no_price() -> None:
-    request = Request("gpt-4o")
-
-    answer = explain(ALL.plan(request), request, ALL.providers, "req_1")
-
-    assert answer["routeur"]["estimate"] == {"input_tokens": 10, "cost_usd": None}

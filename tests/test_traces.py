@@ -2,7 +2,7 @@
 
 from routeur.call import Attempt, Call
 from routeur.dialects.base import Usage
-from routeur.traces import Traces, shown
+from routeur.traces import Traces, record, shown
 
 
 def test_the_oldest_falls_out():
@@ -63,7 +63,7 @@ def test_shape():
         cost_usd=0.25,
     )
 
-    assert shown(call) == {
+    assert shown(record(call)) == {
         "id": "tr_1",
         "request_id": "req_1",
         "provider": "azure",
@@ -73,6 +73,7 @@ def test_shape():
         "dialect_in": "openai",
         "dialect_out": "openai",
         "route_reason": "alias:fast",
+        "choice": None,
         "attempts": [
             {
                 "target": "azure/gpt-4o",
@@ -118,8 +119,8 @@ def test_shape():
 
 
 def test_what_did_not_happen_is_null():
-    record = shown(Call(status=404, ended=0.0))
+    found = shown(record(Call(status=404, ended=0.0)))
 
     for name in ("first_byte_ms", "first_token_ms", "latency_ms", "overhead_ms", "usage", "key"):
-        assert record[name] is None
-    assert record["attempts"] == []
+        assert found[name] is None
+    assert found["attempts"] == []

@@ -172,7 +172,7 @@ CANNOT = [  # a client's member, the target, the field that is named
     (ANTHROPIC, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, CHAT, ""),
     (GEMINI, {"generationConfig": {"candidateCount": 2}}, ANTHROPIC, ""),
     (RESPONSES, {"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, GEMINI, ""),
-    (RESPONSES, {"previous_response_id": "resp_1"}, ANTHROPIC, "previous_response_id"),
+    (RESPONSES, {"conversation": "conv_1"}, ANTHROPIC, "conversation"),
 ]
 
 

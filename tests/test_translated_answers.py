@@ -240,6 +240,22 @@ async def test_a_stream_to_an_unstreamed_request(
     assert (await router.trace(answer))["usage"]["output_total"] > 0
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
+async def test_a_client_that_closes_its_connection(
+    make: Make, upstream: Upstream, client: str, provider: str, stream: bool
+):
+    """It gets what others get, wherever the provider's chunks are cut."""
+    router = await make()
+    path, body = request(client, TARGETS[provider], stream=stream)
+    said = []
+    for header in ("Connection: close", "X-Nothing: else"):
+        answers(upstream, STREAMS[provider], chunk_size=7)
+        answer = await router.raw(raw(path, body, header), quiet=0.2)
+        said.append(re.findall(rb'"(?:text|delta|content|arguments)": ?"[^"]*"', answer))
+    assert said[0] == said[1] != []
+
+
 async def test_an_answer_in_gzip(make: Make, upstream: Upstream):
     """It was not asked for, but some send it."""
     router = await make()

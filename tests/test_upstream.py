@@ -83,6 +83,9 @@ class Sink:
         self.kept += sum(map(len, self.pieces))
         self.pieces.clear()
 
+    def ending(self) -> None:
+        pass
+
     def ended(self) -> None:
         assert self.end is None
         self.end = "ended"

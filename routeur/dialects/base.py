@@ -15,9 +15,9 @@ class Route:
 
     `format` names the module whose shapes its body has (`openai_chat`, `openai_responses`,
     `anthropic`, `gemini`), or is None where only bytes are copied. `body` is `json` (or a form, if
-    the Content-Type says so), `form` (multipart) or `any`. `creates` is false for paths that name
-    no model (GET, DELETE, cancel); `needs_model` is false where the API has a default model, so
-    that a body without one is no mistake.
+    the Content-Type says so), `form` (multipart), `socket` (frames, both ways) or `any`. `creates`
+    is false for paths that name no model (GET, DELETE, cancel); `needs_model` is false where the
+    API has a default model, so that a body without one is no mistake.
     """
 
     method: str
@@ -91,6 +91,9 @@ class Format(Protocol):
 
     #: Matches each piece of generated text in a stream's raw bytes; group 1 is the piece.
     PIECE: re.Pattern[bytes]
+
+    #: The same in an answer that is one document.
+    WHOLE_PIECE: re.Pattern[bytes]
 
     #: Whether a stream says at its start what went in, and only the rest at its end.
     USAGE_FROM_START: bool

@@ -9,7 +9,9 @@ import orjson
 
 from routeur.dialects.base import Json
 
-ATTACHMENT = 4000  # characters that an image, a file or a recording counts: about 1,000 tokens
+ATTACHMENT = 4000  # characters that an image, a file or a recording counts at least: 1,000 tokens
+_LARGEST = 50 * ATTACHMENT  # and at most
+_BASE64 = {"file": 16, "audio": 250}  # characters of it that count as one of text
 _NUMBERS = (int, float)  # and not bool, which is an int to isinstance
 HIGHEST = 1_000_000_000  # tokens; no answer has more, so what says more is wrong
 
@@ -51,6 +53,12 @@ def is_count(value: Any) -> bool:
     return type(value) in _NUMBERS and 0 <= value <= HIGHEST
 
 
+def are_counts(*figures: Any) -> bool:
+    """Whether these are figures to believe: one at least is there, and none is absurd."""
+    given = [figure for figure in figures if figure is not None]
+    return bool(given) and all(map(is_count, given))
+
+
 def shares(total: int, *parts: int) -> list[int]:
     """What is left of a total, then its parts: disjoint, and never more than the total together."""
     taken = []
@@ -79,31 +87,56 @@ def objects(value: Any) -> Iterator[Json]:
     stack = [value]
     while stack:
         each = stack.pop()
-        if isinstance(each, dict):
+        what = type(each)
+        if what is str:  # most are
+            continue
+        if what is dict:
             yield each
             stack += each.values()
-        elif isinstance(each, list):
+        elif what is list:
             stack += each
 
 
 def size(value: Any, kind: Kind) -> int:
-    """Characters of text within a value; attachments count a flat figure, a number one token."""
+    """Characters of English text that a value is worth: four are about a token.
+
+    An image counts a flat figure, a file or a recording what grows with it, a number one token.
+    """
     total = 0
     stack = [value]
     while stack:
         each = stack.pop()
-        if isinstance(each, str):
-            total += len(each)
-        elif isinstance(each, list):
-            stack += each
-        elif isinstance(each, dict):
-            if kind(each):
-                total += ATTACHMENT
+        what = type(each)
+        if what is str:
+            total += len(each) if each.isascii() else foreign(each)
+        elif what is dict:
+            if attached := kind(each):
+                total += _attachment(each, attached)
+            elif _OPAQUE.isdisjoint(each):
+                stack += each.values()
             else:
-                stack += (inner for name, inner in each.items() if name not in _OPAQUE)
+                stack += without(each, _OPAQUE).values()
+        elif what is list:
+            stack += each
         elif each is not None:
             total += 4
     return total
+
+
+def foreign(text: str) -> int:
+    """A Chinese sign is about a token, a Cyrillic letter half of one: so are their bytes."""
+    return (3 * len(text.encode("utf-8", "surrogatepass")) - len(text)) // 2
+
+
+def _attachment(part: Json, kind: str) -> int:
+    """Many bytes are many pages or minutes; those of a picture say nothing."""
+    if kind not in _BASE64:
+        return ATTACHMENT
+    strings = [each for inner in objects(part) for each in inner.values() if isinstance(each, str)]
+    longest = max(map(len, strings), default=0)
+    if any(each.startswith(("text/", "data:text/")) for each in strings):
+        return max(longest * 3 // 4, ATTACHMENT)
+    return min(max(longest // _BASE64[kind], ATTACHMENT), _LARGEST)
 
 
 def json_size(value: Any) -> int:

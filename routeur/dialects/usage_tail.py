@@ -51,17 +51,19 @@ def estimated_usage(format: Format, head: bytes, tail: bytes, total: int, prompt
     seen = streamed_usage(format, head, tail, whole)
     if seen is None:
         seen = Usage(input=prompt // CHARACTERS_PER_TOKEN + 1)
-    counted = count_output(format, [head[: total - len(tail)] if not whole else b"", tail], total)
+    start = (tail if whole else head).lstrip()[:1]
+    piece = format.WHOLE_PIECE if start == b"{" else format.PIECE
+    counted = count_output(piece, [head[: total - len(tail)] if not whole else b"", tail], total)
     seen.output = max(seen.output, counted - seen.reasoning)
     return seen
 
 
-def count_output(format: Format, samples: Iterable[bytes], total: int) -> int:
-    """Tokens of streamed text in samples of an answer, scaled to its `total` size in bytes."""
+def count_output(text: re.Pattern[bytes], samples: Iterable[bytes], total: int) -> int:
+    """Tokens of the text that a pattern finds in samples of an answer of `total` bytes, scaled."""
     seen = found = 0
     for sample in samples:
         seen += len(sample)
-        for piece in format.PIECE.finditer(sample):
+        for piece in text.finditer(sample):
             start, end = piece.span(1)
             found += max(1, (end - start) // CHARACTERS_PER_TOKEN)
     return found * total // seen if total > seen > 0 else found

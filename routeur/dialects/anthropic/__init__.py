@@ -10,7 +10,7 @@ import re
 from routeur.dialects.base import Json, Route, Usage
 from routeur.dialects.exact import dumps
 from routeur.dialects.loose import (
-    is_count,
+    are_counts,
     items,
     json_size,
     members,
@@ -32,6 +32,7 @@ FIRST_TOKEN = re.compile(
     rb'"type"\s*:\s*"(?:content_block_delta|tool_use|server_tool_use|mcp_tool_use|redacted_thinking)"'
 )
 PIECE = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]++|\\.)++)"')
+WHOLE_PIECE = PIECE
 USAGE_FROM_START = True
 
 _KINDS = {"image": "image", "document": "file"}
@@ -81,7 +82,7 @@ def usage(body: Json) -> Usage | None:
     raw = body.get("usage") or members(body.get("message")).get("usage")
     if not isinstance(raw, dict):
         return None
-    if not is_count(raw.get("input_tokens")) and not is_count(raw.get("output_tokens")):
+    if not are_counts(raw.get("input_tokens"), raw.get("output_tokens")):
         return None
     found = Usage()
     _add(found, raw)

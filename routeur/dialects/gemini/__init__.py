@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 from routeur.dialects.base import Json, Route, Usage
 from routeur.dialects.exact import dumps
 from routeur.dialects.loose import (
+    are_counts,
     either,
-    is_count,
     items,
     json_size,
     members,
@@ -40,6 +40,7 @@ FIRST_TOKEN = re.compile(
     rb'"text"\s*:\s*"[^"]|"(?:functionCall|inlineData|executableCode|codeExecutionResult)"\s*:'
 )
 PIECE = re.compile(rb'"text"\s*:\s*"((?:[^"\\]++|\\.)++)"')
+WHOLE_PIECE = PIECE
 USAGE_FROM_START = False
 
 STREAM = "streamGenerateContent"
@@ -164,7 +165,7 @@ def usage(body: Json) -> Usage | None:
     raw = members(either(body, "usageMetadata", "usage_metadata"))
     went_in = either(raw, "promptTokenCount", "prompt_token_count")
     came_out = either(raw, "candidatesTokenCount", "candidates_token_count")
-    if not is_count(went_in) and not is_count(came_out):
+    if not are_counts(went_in, came_out):
         return None
     ins = _modalities(either(raw, "promptTokensDetails", "prompt_tokens_details"))
     cached = _modalities(either(raw, "cacheTokensDetails", "cache_tokens_details"))

@@ -12,8 +12,8 @@ from routeur.dialects.base import Json, Route, Usage
 from routeur.dialects.exact import dumps
 from routeur.dialects.loose import (
     HIGHEST,
+    are_counts,
     either,
-    is_count,
     items,
     json_size,
     members,
@@ -49,6 +49,8 @@ ROUTES = (
     Route("POST", "/v1/videos/*", body="any", creates=False),
     Route("GET", "/v1/videos/*", body="any", creates=False),
     Route("DELETE", "/v1/videos/*", body="any", creates=False),
+    # the model is in the query; a call or a transcription names none
+    Route("GET", "/v1/realtime", body="socket", needs_model=False),
 )
 
 FIRST_TOKEN = re.compile(
@@ -59,6 +61,7 @@ PIECE = re.compile(
     rb'"(?:content|reasoning_content|reasoning|text|arguments|refusal|transcript|delta)"'
     rb'\s*:\s*"((?:[^"\\]++|\\.)++)"'
 )
+WHOLE_PIECE = PIECE
 USAGE_FROM_START = False
 
 _KINDS = {"image_url": "image", "file": "file", "input_audio": "audio"}
@@ -113,7 +116,7 @@ def read_usage(raw: Json, bucket: str = "output") -> Usage | None:
     """
     went_in = either(raw, "prompt_tokens", "input_tokens")
     came_out = either(raw, "completion_tokens", "output_tokens")
-    if not is_count(went_in) and not is_count(came_out):
+    if not are_counts(went_in, came_out):
         return None
     ins = members(
         either(raw, "prompt_tokens_details", "input_tokens_details", "input_token_details")

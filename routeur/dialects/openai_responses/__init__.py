@@ -26,6 +26,7 @@ ROUTES = (
 
 FIRST_TOKEN = re.compile(rb'"type"\s*:\s*"response\.[a-z_.]+\.(?:delta|partial_image)"')
 PIECE = re.compile(rb'"delta"\s*:\s*"((?:[^"\\]++|\\.)++)"')
+WHOLE_PIECE = re.compile(rb'"(?:text|arguments|refusal)"\s*:\s*"((?:[^"\\]++|\\.)++)"')
 USAGE_FROM_START = False
 
 _KINDS = {"input_image": "image", "input_file": "file", "input_audio": "audio"}

@@ -1,0 +1,334 @@
+"""Calls of keys with limits: reserved before each attempt, settled when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.fake import CLOSE, HOLD, chunked, whole
+from tests.virtual import AUTH, CENT, MASTER, PRICED, balance, bearer, give, settled, until
+
+OK = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "gpt-4o",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
+    }
+).encode()
+COST = 10 + 2 * 20
+
+
+def chat(model="gpt-4o", content="Hello!", **more):
+    body = {"model": model, "messages": [{"role": "user", "content": content}], **more}
+    return json.dumps(body).encode()
+
+
+@pytest.fixture
+async def bare(make_router):
+    """A routeur whose provider has no answer yet."""
+    return await make_router(auth=AUTH, providers=PRICED)
+
+
+@pytest.fixture
+async def router(bare, upstream):
+    upstream.answers(OK)
+    return bare
+
+
+async def ask(router, secret, body=None, path="/v1/chat/completions"):
+    answer = await router.post(path, data=body or chat(max_tokens=20), headers=bearer(secret))
+    return answer, json.loads(await answer.read())
+
+
+# ---- money
+
+
+async def test_the_true_cost_is_booked(router):
+    secret, key = await give(router, limit=CENT)
+    answer, _ = await ask(router, secret)
+    assert answer.status == 200
+
+    found = await settled(router, key)
+    assert (found.usage, found.usage_daily, found.reserved) == (COST, COST, 0)
+
+
+async def test_the_highest_cost_is_reserved_meanwhile(bare, upstream):
+    upstream.sends(HOLD, *[whole(OK)])
+    secret, key = await give(bare, limit=CENT)
+    asking = asyncio.create_task(ask(bare, secret, chat(max_tokens=1000)))
+    await upstream.requested()
+
+    found = await balance(bare, key)
+    assert found.reserved >= 2 * 1000
+    assert found.parallel == 1
+    upstream.release()
+    assert (await asking)[0].status == 200
+    assert (await settled(bare, key)).usage == COST
+
+
+async def test_what_does_not_fit_is_not_asked(router, upstream):
+    secret, key = await give(router, limit=100)
+    answer, said = await ask(router, secret, chat(max_tokens=1000))
+
+    assert answer.status == 402
+    assert said["error"]["code"] == "insufficient_balance"
+    assert said["error"]["type"] == "billing_error"
+    assert upstream.requests == []
+    fits = int(said["error"]["message"].split("at most ")[1].split()[0])
+    assert (await ask(router, secret, chat(max_tokens=fits + 1)))[0].status == 402
+    assert (await ask(router, secret, chat(max_tokens=fits)))[0].status == 200
+    assert (await settled(router, key)).usage == COST
+
+
+async def test_a_cheaper_target_is_asked_instead(make_router, upstream):
+    upstream.answers(OK)
+    router = await make_router(
+        auth=AUTH, providers=PRICED, aliases={"two": ["openai/gpt-4o", "openai/gpt-4o-mini"]}
+    )
+    secret, _ = await give(router, limit=1500)
+    answer, _ = await ask(router, secret, chat("two", max_tokens=1000))
+
+    assert answer.status == 200
+    assert answer.headers["X-Routeur-Trace-Model"] == "gpt-4o-mini"
+
+
+async def test_n_answers_are_reserved(router):
+    secret, _ = await give(router, limit=1000)
+
+    assert (await ask(router, secret, chat(max_tokens=400)))[0].status == 200
+    assert (await ask(router, secret, chat(max_tokens=400, n=2)))[0].status == 402
+
+
+async def test_without_a_price(router, upstream):
+    secret, _ = await give(router, limit=CENT)
+    for path, body in (
+        ("/v1/chat/completions", chat("unpriced")),
+        ("/openai/chat/completions", chat()),
+        ("/v1/images/generations", chat()),
+        ("/v1/files", b"{}"),
+    ):
+        answer, said = await ask(router, secret, body, path)
+        assert (answer.status, said["error"]["code"]) == (403, "price_unknown"), path
+    assert upstream.requests == []
+
+
+async def test_without_a_price_where_that_is_allowed(make_router, upstream):
+    upstream.answers(OK)
+    router = await make_router(auth=AUTH, providers=PRICED, limits={"unpriced": "allow"})
+    secret, key = await give(router, limit=CENT)
+
+    assert (await ask(router, secret, chat("unpriced")))[0].status == 200
+    assert (await settled(router, key)).usage == 0
+
+
+async def test_counting_tokens_costs_nothing(bare, upstream):
+    upstream.answers(b'{"input_tokens": 3}')
+    secret, _ = await give(bare, limit=1)
+    body = json.dumps({"model": "claude-x", "messages": [{"role": "user", "content": "Hi"}]})
+
+    answer, _ = await ask(bare, secret, body.encode(), "/v1/messages/count_tokens")
+    assert answer.status == 200
+
+
+async def test_many_at_once_never_pass_the_limit(bare, upstream):
+    """As many as are covered are admitted, and no more, however many come at once."""
+    usage = {"prompt_tokens": 90, "completion_tokens": 40, "total_tokens": 130}
+    upstream.answers(json.dumps({**json.loads(OK), "usage": usage}).encode())
+    body = chat(content="word " * 80, max_tokens=40)
+    poor, _ = await give(bare, "poor", limit=1)
+    _, said = await ask(bare, poor, body)
+    most = round(float(said["error"]["message"].split("may cost $")[1].split(",")[0]) * 1e6)
+    secret, key = await give(bare, limit=7 * most)
+    answers = await asyncio.gather(*(ask(bare, secret, body) for _ in range(40)))
+
+    assert sorted({answer.status for answer, _ in answers}) == [200, 402]
+    assert sum(answer.status == 200 for answer, _ in answers) == 7
+    assert (await settled(bare, key)).usage == 7 * 170
+
+
+# ---- requests and tokens a minute, calls at the same time
+
+
+async def test_requests_a_minute(router):
+    secret, _ = await give(router, rpm=2)
+    first, _ = await ask(router, secret)
+    second, _ = await ask(router, secret)
+    third, said = await ask(router, secret)
+
+    assert first.headers["X-Routeur-RateLimit-Requests-Remaining"] == "1"
+    assert second.headers["X-Routeur-RateLimit-Requests-Remaining"] == "0"
+    assert "X-Routeur-RateLimit-Tokens-Remaining" not in first.headers
+    assert (third.status, said["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 50 <= int(third.headers["Retry-After"]) <= 60
+
+
+async def test_tokens_a_minute(router):
+    secret, _ = await give(router, tpm=100)
+    first, _ = await ask(router, secret)
+    refused, said = await ask(router, secret, chat(max_tokens=90))
+
+    assert first.headers["X-Routeur-RateLimit-Tokens-Remaining"].isdecimal()
+    assert refused.status == 429
+    assert "tokens a minute" in said["error"]["message"]
+
+
+async def test_calls_at_the_same_time(bare, upstream):
+    upstream.sends(HOLD, *[whole(OK)])
+    secret, key = await give(bare, max_parallel=1)
+    asking = asyncio.create_task(ask(bare, secret))
+    await upstream.requested()
+    refused, said = await ask(bare, secret)
+    assert refused.status == 429
+    assert "same time" in said["error"]["message"]
+
+    upstream.release()
+    await asking
+    await settled(bare, key)
+    assert (await ask(bare, secret))[0].status == 200
+
+
+# ---- faults
+
+
+async def test_a_failed_attempt_costs_nothing(make_router, upstream):
+    upstream.sends(whole(b"{}", 500))
+    upstream.sends(whole(OK))
+    router = await make_router(
+        auth=AUTH,
+        providers=PRICED,
+        retries={"attempts": 2},
+        aliases={"two": ["openai/gpt-4o", "openai/gpt-4o-mini"]},
+    )
+    secret, key = await give(router, limit=CENT)
+    answer, _ = await ask(router, secret, chat("two", max_tokens=20))
+
+    assert answer.status == 200
+    assert (await settled(router, key)).usage == COST // 2
+
+
+async def test_a_client_that_leaves_pays_for_what_came(bare, upstream):
+    frame = b'data: {"choices":[{"index":0,"delta":{"content":"word word "}}]}\n\n'
+    upstream.sends(chunked(frame * 4, len(frame), end=b""), HOLD)
+    secret, key = await give(bare, limit=CENT)
+    answer = await bare.post(
+        "/v1/chat/completions", data=chat(stream=True, max_tokens=50), headers=bearer(secret)
+    )
+    await answer.content.readany()
+    answer.close()
+
+    found = await settled(bare, key)
+    assert 0 < found.usage < 2 * 50 + 20
+
+
+async def test_a_store_that_does_not_work(make_router, upstream, monkeypatch):
+    from routeur.store.base import StoreUnavailable
+
+    async def fails(_):
+        raise StoreUnavailable("the store does not answer")
+
+    upstream.answers(OK)
+    router = await make_router(auth=AUTH, providers=PRICED)
+    secret, _ = await give(router, rpm=5)
+    monkeypatch.setattr(router.router.books.store, "reserve", fails)
+    answer, said = await ask(router, secret)
+
+    assert (answer.status, said["error"]["code"]) == (503, "store_unavailable")
+    assert (await ask(router, MASTER))[0].status == 200
+    router.router.books.treasury.terms = type(router.router.books.treasury.terms)(offline=True)
+    assert (await ask(router, secret))[0].status == 200
+
+
+async def test_an_unlimited_key_reserves_nothing(router, monkeypatch):
+    async def explode(_):
+        raise AssertionError
+
+    monkeypatch.setattr(router.router.books.store, "reserve", explode)
+    secret, key = await give(router)
+
+    for _ in range(3):  # also on the express
+        assert (await ask(router, secret))[0].status == 200
+
+    async def all_are_booked() -> bool:
+        return (await balance(router, key)).usage == 3 * COST
+
+    await until(all_are_booked)
+
+
+# ---- what a key may use
+
+
+async def test_allowed_models(router):
+    secret, _ = await give(router, allowed_models=("gpt-4o-*",))
+    refused, said = await ask(router, secret)
+
+    assert (refused.status, said["error"]["code"]) == (403, "model_not_allowed")
+    assert (await ask(router, secret, chat("gpt-4o-mini")))[0].status == 200
+    listed = await (await router.get("/v1/models", headers=bearer(secret))).json()
+    assert [each["id"] for each in listed["data"]] == ["auto", "fast", "gpt-4o-mini"]
+
+
+async def test_allowed_providers(router):
+    secret, _ = await give(router, allowed_providers=("anthropic",))
+    refused, said = await ask(router, secret)
+
+    assert (refused.status, said["error"]["code"]) == (403, "provider_not_allowed")
+
+
+async def test_targets_that_a_key_may_not_use_are_left_out(make_router, upstream):
+    upstream.answers(OK)
+    router = await make_router(
+        auth=AUTH, providers=PRICED, aliases={"two": ["openai/gpt-4o", "openai/gpt-4o-mini"]}
+    )
+    secret, _ = await give(router, allowed_models=("openai/gpt-4o-mini",))
+    answer, _ = await ask(router, secret, chat("two"))
+
+    assert answer.headers["X-Routeur-Trace-Model"] == "gpt-4o-mini"
+
+
+async def test_a_change_of_a_key_reaches_the_express(router):
+    secret, key = await give(router)
+    for _ in range(3):
+        assert (await ask(router, secret))[0].status == 200
+    await router.router.books.store.change_key(key.hash, {"disabled": True})
+
+    async def refused() -> bool:
+        return (await ask(router, secret))[0].status != 200
+
+    await until(refused)
+    answer, said = await ask(router, secret)
+    assert (answer.status, said["error"]["code"]) == (403, "key_disabled")
+
+
+async def test_wrong_keys_slow_down(router):
+    for _ in range(10):
+        assert (await ask(router, "rtr_live_wrong"))[0].status == 401
+    answer, said = await ask(router, "rtr_live_wrong")
+
+    assert (answer.status, said["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert (await ask(router, MASTER))[0].status == 200
+
+
+async def test_a_broken_answer_is_billed(bare, upstream):
+    upstream.sends(whole(OK)[:-20], CLOSE)
+    secret, key = await give(bare, limit=CENT)
+    answer, _ = await ask(bare, secret)
+
+    assert answer.status == 502
+    await settled(bare, key)
+
+
+async def test_what_was_made_before_names_no_model(router, upstream):
+    secret, _ = await give(router, allowed_models=("gpt-4o",))
+
+    found = await router.get("/v1/responses/resp_1", headers=bearer(secret))
+    assert found.status == 200
+    for path in ("/openai/models", "/v1/files"):
+        answer = await router.get(path, headers=bearer(secret))
+        assert (await answer.json())["error"]["code"] == "model_not_allowed"
