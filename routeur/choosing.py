@@ -171,7 +171,8 @@ class Chooser:
 
     def _about(self, target: Target, facts: Facts) -> About:
         provider = self.table.providers[target.provider]
-        known = about(provider, provider.model(target.model).price)
+        names = self.table.called[provider.name]
+        known = about(provider, names, provider.model(target.model).price)
         there = spoken(provider, provider.id_of(target.model), facts.format, facts.purpose)
         return known if there == facts.format else replace(known, openrouter=False)
 
@@ -194,10 +195,13 @@ class Chooser:
             return False
         if not plan.alias:
             return True
-        now = self._clock()
-        if now < self._strays_until or now < plan.choice.notes.get("strays until", 0.0):
+        now, notes = self._clock(), plan.choice.notes
+        if now < self._strays_until or now < notes.get("strays until", 0.0):
             return False
-        return not any(self.sticky.heard(target, now) for target in plan.targets[1:])
+        others = notes.get("others")
+        if others is None:
+            others = notes["others"] = frozenset(plan.targets[1:])
+        return not self.sticky.heard(others, now)
 
     def decide(self, plan: Plan, facts: Facts) -> Decision | None:
         """The order for this request, and who is to be asked first; None: there is no choice."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from routeur.providers import Provider
 
@@ -54,6 +54,15 @@ def vendors(providers: Iterable[Provider]) -> dict[str, tuple[str, ...]]:
         if dialect in dialects:
             dialects[vendor] = dialects[dialect]
     return {**dialects, **presets, **names}
+
+
+def called(vendors: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
+    """What each provider may be called, in lower case: what means another one does not count."""
+    found: dict[str, set[str]] = {}
+    for word, providers in vendors.items():
+        for name in providers:
+            found.setdefault(name, set()).add(word.lower())
+    return {name: frozenset(words) for name, words in found.items()}
 
 
 def ids(providers: Iterable[Provider]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from routeur.auto import Candidates, Choice, Facts, Target, draw
 from routeur.errors import ClientError, NotFound, did_you_mean
 from routeur.matching import Match, Row, Rows, Rule, literal
-from routeur.names import cut, enumerate_words, for_auto, ids, near, vendors
+from routeur.names import called, cut, enumerate_words, for_auto, ids, near, vendors
 from routeur.providers import Provider
 
 __all__ = ["Facts", "Match", "Plan", "Rule", "Table", "Target"]
@@ -96,6 +96,7 @@ class Table:
         self._loose: list[Row] = []
         self._file(rules)
         self._vendors = vendors(self.providers.values())
+        self.called = called(self._vendors)
         self._words = sorted({*self.aliases, *ids(self.providers.values())})
         self._names: dict[tuple[str, tuple[str, ...]], Name] = {}
         self._plans: dict[tuple[str | bool | None, ...], Plan] = {}

@@ -112,9 +112,9 @@ class Stickiness:
         if found is not None and found[0] == binding:
             del self._known[id]
 
-    def heard(self, target: Target, now: float) -> bool:
-        """Whether conversations may be there of which other processes have told."""
-        return self._heard.get(target, 0.0) > now
+    def heard(self, targets: frozenset[Target], now: float) -> bool:
+        """Whether conversations may be at one of them of which other processes have told."""
+        return any(self._heard[each] > now for each in self._heard.keys() & targets)
 
     def outgoing(self, wall: float) -> bytes | None:
         """What was chosen since the last time, for other processes; None: nothing.

@@ -149,14 +149,9 @@ def take_out(raw: bytes, words: Words) -> bytes:
     return b"".join((head, *kept, raw[before:]))
 
 
-def about(provider: Provider, price: Price | None) -> About:
+def about(provider: Provider, names: frozenset[str], price: Price | None) -> About:
     """What words may be about at a provider; `price` is its model's."""
-    names = (provider.name, provider.preset, provider.dialect)
-    return About(
-        frozenset(name.lower() for name in names if name),
-        price,
-        provider.preset == "openrouter",
-    )
+    return About(names, price, provider.preset == "openrouter")
 
 
 def apply(words: Words, targets: Iterable[Target], known: Callable[[Target], About]) -> Applied:

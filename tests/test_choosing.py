@@ -24,7 +24,7 @@ from routeur.keys import OPEN, Caller
 from routeur.server import ClientConnection
 from routeur.store.base import Key
 from tests.conftest import KEYS, Client, MakeRouter
-from tests.fake import HOLD, Upstream, whole
+from tests.fake import HOLD, PATIENCE, Upstream, whole
 from tests.running import completion
 
 CHAT = "/v1/chat/completions"
@@ -461,8 +461,10 @@ async def test_an_answer_that_has_won_a_race_is_gone_on_from(
     upstream.answers(b'{"id":"resp_7","object":"response","status":"completed","output":[]}')
     answer = await router.post("/v1/responses", json={"model": "own", "input": "Hello"})
     assert answer.headers["X-Routeur-Trace-Provider"] == "b"
-    binding = router.router.sticky.find(id_after("resp_7", None, "own"), 0.0)
-    assert binding is not None
+    sticky, id = router.router.sticky, id_after("resp_7", None, "own")
+    async with asyncio.timeout(PATIENCE):
+        while (binding := sticky.find(id, 0)) is None:  # noqa: ASYNC110 - the loser is seen off
+            await asyncio.sleep(0)
     assert binding.target == Target("b", "m")
 
 
@@ -604,6 +606,37 @@ async def test_words_that_only_openrouter_knows_leave_a_conversations_own_target
     said = await told(router, "own", LOOP, user="u", provider={"new_word": 1})
     assert said["targets"] == ["or/x"]
     assert said["why"] == "leaves a/m within a tool loop, as it does not know provider.new_word"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("openai", ["openai/m"]),  # the others speak its dialect, and are somebody else
+        ("OpenAI", ["openai/m"]),
+        ("deepseek", ["d/m"]),
+        ("anthropic", ["x/m", "y/m"]),  # nobody else is called so
+        ("x/turbo", ["x/m"]),
+    ],
+)
+async def test_words_mean_who_the_header_would(
+    make_router: MakeRouter, upstream: Upstream, word: str, expected: list[str]
+) -> None:
+    one = {"models": ["m"], "api_key": "k", "base_url": upstream.url}
+    router = await make_router(
+        providers={
+            **dict.fromkeys(KEYS),
+            "d": {"preset": "deepseek", **one},
+            "openai": {"dialect": "openai", **one},
+            "other": {"dialect": "openai", **one},
+            "x": {"dialect": "anthropic", **one},
+            "y": {"dialect": "anthropic", **one},
+        },
+        aliases={"fast": None},
+    )
+    assert (await told(router, "m", provider={"only": [word]}))["targets"] == expected
+    said = await told(router, "m", provider={"ignore": [word]})
+    assert not set(said["targets"]) & set(expected)
+    assert len(said["targets"]) == 5 - len(expected)
 
 
 async def test_a_name_that_a_key_may_use_allows_no_other(

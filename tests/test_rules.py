@@ -659,17 +659,20 @@ def many(count: int) -> dict[str, list[Rule]]:
     }
 
 
+KINDS = [
+    ("model", Request("m5000")),
+    ("key", Request(key="k5000")),
+    ("header", Request(headers=CIMultiDict({"X-Id": "5000"}))),
+    ("path", Request(path="/5000")),
+    ("keys", Request(key="k5000-x")),
+    ("headers", Request(headers=CIMultiDict({"X-Id": "5000-x"}))),
+    ("paths", Request(path="/5000/x")),
+]
+
+
 @pytest.mark.parametrize(
     ("kind", "request_"),
-    [
-        ("model", Request("m5000")),
-        ("key", Request(key="k5000")),
-        ("header", Request(headers=CIMultiDict({"X-Id": "5000"}))),
-        ("path", Request(path="/5000")),
-        ("keys", Request(key="k5000-x")),
-        ("headers", Request(headers=CIMultiDict({"X-Id": "5000-x"}))),
-        ("paths", Request(path="/5000/x")),
-    ],
+    [KINDS[0], *(pytest.param(*each, marks=pytest.mark.full) for each in KINDS[1:])],
 )
 def test_ten_thousand_rules_cost_no_more_than_one(
     kind: str, request_: Request, monkeypatch: pytest.MonkeyPatch

@@ -68,7 +68,8 @@ async def test_workers_are_told_over_their_bus(memory: Memory) -> None:
     other.line.hear(news)
 
     assert other.has(1)
-    assert other.sticky.heard(WHO.target, other.clock.steady())
+    assert other.sticky.heard(frozenset((WHO.target,)), other.clock.steady())
+    assert not other.sticky.heard(frozenset((Target("p", "x"),)), other.clock.steady())
     other.line._say()
     assert other.told == []  # what was heard is not told on
 

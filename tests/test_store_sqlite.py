@@ -7,13 +7,14 @@ import os
 import sqlite3
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from routeur.store.base import Admitted, Balance, Refused, StoreUnavailable, StoreUnusable
-from routeur.store.schema import MIGRATIONS, connect, migrate
+from routeur.store.schema import MIGRATIONS, connect, migrate, prepare
 from routeur.store.sqlite import SqliteStore
 from tests.stores import CENT, asks, charge, done, key
 
@@ -289,6 +290,13 @@ async def test_a_file_of_version_1(path):
     assert (after[1].usage, after[1].reserved) == (5 * CENT, 0)
     assert trace == ("h1", '{"id":"tr_1"}')
     assert read(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_several_may_make_it_at_once(tmp_path):
+    """As by two routeurs that are started together."""
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(8):
+            list(threads.map(prepare, [tmp_path / f"{number}.db"] * 4))
 
 
 def test_migrations_go_all_the_way_or_not_at_all(path):

@@ -202,9 +202,8 @@ def test_openrouter_heeds_them_itself() -> None:
 def test_what_is_known_of_a_provider() -> None:
     mine = Provider("Mine", dialect="openai", credentials=(), preset="openrouter")
 
-    assert about(mine, None) == About(
-        frozenset({"mine", "openrouter", "openai"}), None, openrouter=True
-    )
+    names = frozenset({"mine", "openrouter"})
+    assert about(mine, names, None) == About(names, None, openrouter=True)
 
 
 # ---- taking them out

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from routeur.store.base import StoreUnusable
 
 OLDEST = (3, 35, 0)  # of SQLite: upserts, json_each, quick_check of one table
+PATIENCE = 5.0  # seconds for others that open the file at the same time
 SMALL = ("keys", "accounts", "reservations", "expired", "owners", "meta")  # checked at every start
 
 # Steps from each version to the next: never changed, only added to. Each ends with its number.
@@ -108,10 +109,9 @@ def prepare(path: Path, *, replace_corrupt: bool = False) -> None:
 
 def _prepare(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    db = connect(path)
+    db = connect(path, PATIENCE)
     try:
-        db.execute("PRAGMA busy_timeout = 5000")
-        db.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         migrate(db, MIGRATIONS)
         for table in SMALL:
             found = db.execute("SELECT * FROM pragma_quick_check(?)", (table,)).fetchone()[0]
@@ -121,11 +121,28 @@ def _prepare(path: Path) -> None:
         db.close()
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that exists; it begins and ends transactions only when told."""
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; SQLite does not wait by itself for others that do the same."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+def connect(path: Path, patience: float = 0.0) -> sqlite3.Connection:
+    """A connection to a file that exists; it begins and ends transactions only when told.
+
+    `patience` is how long it waits for others, in seconds.
+    """
     address = f"file:{quote(str(path.absolute()))}?mode=rw"
     db = sqlite3.connect(
-        address, uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
     )
     db.execute("PRAGMA synchronous = NORMAL")  # the spool is what survives a power cut
     db.execute("PRAGMA cache_size = -8192")
