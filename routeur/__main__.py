@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (RouteurError, StoreUnusable, OSError) as error:
         print(f"routeur: {error}", file=sys.stderr)
     return 2

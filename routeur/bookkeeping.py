@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
@@ -115,8 +114,12 @@ class Bookkeeping:
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(KEYS_EVERY)
-            with suppress(StoreUnavailable):
+            try:
                 await self.learn_keys()
+            except StoreUnavailable:
+                pass
+            except Exception as error:  # a mistake of ours must not keep a revoked key alive
+                self._say(f"changes of keys cannot be read: {error!r}")
             self._tell_trouble()
 
     def _tell_trouble(self) -> None:

@@ -39,6 +39,9 @@ FREE = frozenset(["count"])  # purposes of requests for which nobody charges
 FREE_PATHS = frozenset(["/v1/responses/input_tokens"])
 WITHOUT_OUTPUT = frozenset(["embeddings"])  # and of those whose answers have no tokens
 BY_UNIT = ("/v1/images", "/v1/audio", "/v1/videos")
+MODERATIONS = "/v1/moderations"
+ATTACHED = frozenset(["image", "file", "audio"])
+BYTES_PER_TOKEN = 8  # of a JSON body, at most
 MANY = 1_000_000_000  # tokens; nobody is answered with more
 FOR_AN_HOUR = re.compile(rb'"(?:1|\\u0031)(?:h|\\u0068)"')  # how long a cache is to keep a prompt
 DEAREST = 10**15 + 1  # micro-dollars; no limit is as high
@@ -222,14 +225,15 @@ class Spending:
         if key is None or key.limit is None:
             usual = asked or treasury.calibration.usual_output(name)
             return Need(input, min(usual * n, MANY), 0)
+        input = max(input, _least(facts))
         output = asked or _longest(model, input) or treasury.terms.assumed_output
-        if facts.purpose in WITHOUT_OUTPUT:
+        if facts.purpose in WITHOUT_OUTPUT or facts.route.path == MODERATIONS:
             output = 0
-        cost = None
-        if facts.doc and not raw and not _by_unit(facts):
+        cost, by_token = None, facts.doc and not raw and not _by_unit(facts)
+        if by_token:
             cost = ceiling(_price(model, facts), input, output, n=n, also=_dear(facts))
         if cost is None and not treasury.terms.unpriced:
-            raise self._unpriced(name if facts.doc and not raw and not _by_unit(facts) else "")
+            raise self._unpriced(name if by_token else "")
         return Need(input, min(output * n, MANY), min(cost or 0, DEAREST))
 
     def _need_of_socket(self, model: Model, standing: Standing, prompt: int) -> Need:
@@ -337,6 +341,15 @@ class Spending:
                     others = sum(self._cost(at) for at in self._most if self._is_over(at))
                     return Seen(self._call.id, spent + others, usage.output_total)
         return None
+
+
+def _least(facts: Facts) -> int:
+    """Tokens that a body of text has at least, whatever of it the estimate leaves out, as schemas.
+
+    What is attached is in base64, of which the size says little.
+    """
+    attached = not ATTACHED.isdisjoint(facts.has())
+    return 0 if attached else len(facts.raw) // BYTES_PER_TOKEN
 
 
 def _longest(model: Model, input: int) -> int:

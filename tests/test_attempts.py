@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 import routeur.attempts
+from routeur.spending import MANY
 from tests.conftest import Client, MakeRouter
 from tests.fake import CLOSE, HOLD, RESET, Upstream, chunked, whole
 from tests.recording import HERE
@@ -706,3 +707,22 @@ async def test_a_request_that_breaks_while_it_is_sent(
     assert standing(client, "a").inflight == 0
     assert banned(client) == []
     assert (await ask(client))[0] == 200
+
+
+async def test_absurd_numbers_go_to_no_other_process(
+    make_router: MakeRouter, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSON has no room for all that may be asked of the parent that keeps the limits."""
+    upstream.answers(b"{}")
+    router = await make_router(providers={"openai": {"tpm": 10}})
+    admission, taken = router.router.proxy.routing.admission, []
+
+    async def take(group: Any, standing: Any, tokens: int) -> bool:
+        taken.append(tokens)
+        return True
+
+    monkeypatch.setattr(admission, "take", take)
+    body = {"model": "gpt-4o", "max_tokens": 2**64 - 1, "messages": []}
+    answer = await router.post(CHAT, json=body)
+    assert answer.status == 200
+    assert taken == [MANY]

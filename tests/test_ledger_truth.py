@@ -273,7 +273,8 @@ def note(router: Client, settlements: list[Settlement]) -> None:
     book = books.book
 
     def noted(done: Settlement) -> None:
-        settlements.append(done)
+        if done.charges or done.trace:  # else it gives back what a late rival has reserved
+            settlements.append(done)
         book(done)
 
     books.book = noted  # type: ignore[method-assign]

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from tests.fake import CLOSE, HOLD, chunked, whole
+from routeur.calibration import FIRST_OUTPUT
+from routeur.store.base import StoreUnavailable
+from tests.fake import CLOSE, HOLD, PATIENCE, chunked, whole
 from tests.virtual import AUTH, CENT, MASTER, PRICED, balance, bearer, give, settled, until
 
 OK = json.dumps(
@@ -227,8 +229,6 @@ async def test_a_client_that_leaves_pays_for_what_came(bare, upstream):
 
 
 async def test_a_store_that_does_not_work(make_router, upstream, monkeypatch):
-    from routeur.store.base import StoreUnavailable
-
     async def fails(_):
         raise StoreUnavailable("the store does not answer")
 
@@ -332,3 +332,194 @@ async def test_what_was_made_before_names_no_model(router, upstream):
     for path in ("/openai/models", "/v1/files"):
         answer = await router.get(path, headers=bearer(secret))
         assert (await answer.json())["error"]["code"] == "model_not_allowed"
+
+
+# ---- limits that requests try to get around
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"max_tokens": "5000"},
+        {"max_tokens": 5000.0},
+        {"max_tokens": 10**30},
+        {"max_tokens": 2**64 - 1, "n": 2**64 - 1},
+        {"max_tokens": 100, "n": "100"},
+        {"max_tokens": 100, "n": 100.0},
+        {"max_output_tokens": 1},  # what other APIs call it
+        {"generationConfig": {"maxOutputTokens": 1}},
+    ],
+)
+async def test_odd_words_do_not_hide_what_a_request_may_cost(router, upstream, more):
+    """The store gets numbers that every store has."""
+    reserve, asked = router.router.books.store.reserve, []
+
+    def noting(reservation):
+        asked.append(reservation)
+        return reserve(reservation)
+
+    router.router.books.store.reserve = noting
+    secret, _ = await give(router, limit=8000)
+    answer, said = await ask(router, secret, chat(**more))
+
+    assert (answer.status, said["error"]["code"]) == (402, "insufficient_balance")
+    assert upstream.requests == []
+    assert all(max(each.micro, each.input, each.output) < 1 << 53 for each in asked)
+
+
+@pytest.mark.parametrize("odd", [0, -1, "many", "nan", "-5", True, None, [5], "9" * 99])
+async def test_what_is_no_number_is_not_heeded(router, odd):
+    secret, _ = await give(router, limit=CENT)
+    answer, _ = await ask(router, secret, chat(max_tokens=odd, n=odd))
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"generationConfig": {"maxOutputTokens": 100, "candidateCount": 8}},
+        {"generation_config": {"max_output_tokens": 100, "candidate_count": 8}},
+    ],
+)
+async def test_gemini_has_two_spellings(make_router, upstream, config):
+    upstream.answers(b"{}")
+    models = {"gemini-x": {"price": {"input": 1, "output": 2}}}
+    router = await make_router(auth=AUTH, providers={"google": {"models": models}})
+    path, body = "/v1beta/models/gemini-x:generateContent", json.dumps({"contents": [], **config})
+    poor, _ = await give(router, limit=1500)
+    secret, _ = await give(router, limit=1700)
+
+    assert (await ask(router, poor, body.encode(), path))[0].status == 402
+    assert (await ask(router, secret, body.encode(), path))[0].status == 200
+
+
+@pytest.mark.parametrize("hour", ["1h", "\\u0031h", "1\\u0068"])
+async def test_a_cache_for_an_hour_however_it_is_spelled(make_router, upstream, hour):
+    upstream.answers(b"{}")
+    price = {"input": 1, "output": 2, "cache_write_1h": 1000}
+    router = await make_router(
+        auth=AUTH, providers={"anthropic": {"models": {"claude-x": {"price": price}}}}
+    )
+    secret, _ = await give(router, limit=5000)
+    mark = f'{{"type":"ephemeral","ttl":"{hour}"}}'
+    body = (
+        '{"model":"claude-x","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text",'
+        f'"text":"{"word " * 20}","cache_control":{mark}}}]}}]}}'
+    )
+    assert (await ask(router, secret, body.encode(), "/v1/messages"))[0].status == 402
+    plain = body.replace(hour, "5m").encode()
+    assert (await ask(router, secret, plain, "/v1/messages"))[0].status == 200
+
+
+async def test_a_coding_does_not_hide_the_usage(router, upstream):
+    """Providers that were asked for `br` would say what was used in a way that is not read."""
+    secret, _ = await give(router, limit=CENT)
+    free, _ = await give(router, max_parallel=9)
+    for key, expected in ((secret, None), (free, "br")):
+        headers = bearer(key) | {"Accept-Encoding": "br"}
+        answer = await router.post("/v1/chat/completions", data=chat(), headers=headers)
+        assert answer.status == 200
+        assert upstream.request.header("accept-encoding") == expected
+
+
+async def test_embeddings_need_no_price_of_output(router):
+    secret, _ = await give(router, limit=CENT)
+    body = json.dumps({"model": "text-embedding-3-small", "input": "Hello!"}).encode()
+    assert (await ask(router, secret, body, "/v1/embeddings"))[0].status == 200
+
+
+async def test_videos_of_videos_cost_something(router, upstream):
+    secret, _ = await give(router, limit=CENT)
+    answer, said = await ask(router, secret, b"{}", "/v1/videos/video_1/remix")
+    assert (answer.status, said["error"]["code"]) == (403, "price_unknown")
+    assert "this path" in said["error"]["message"]
+    found = await router.get("/v1/videos/video_1", headers=bearer(secret))
+    assert found.status == 200
+
+
+async def test_who_is_refused_hears_that_nothing_is_left(router):
+    secret, _ = await give(router, rpm=1)
+    assert (await ask(router, secret))[0].status == 200
+    answer, _ = await ask(router, secret)
+    assert answer.status == 429
+    assert answer.headers["X-Routeur-RateLimit-Requests-Remaining"] == "0"
+
+
+# ---- attempts that are reserved too late
+
+
+async def hedging(make_router):
+    models = {name: {"price": {"input": 1, "output": 2}} for name in ("one", "two")}
+    rule = {"name": "r", "match": {"model": "any"}, "to": ["openai/one", "openai/two"]}
+    return await make_router(
+        auth=AUTH,
+        providers={"openai": {"models": models}},
+        rules=[rule | {"hedge": "10ms"}],
+        retries={"attempts": 2},
+    )
+
+
+async def test_a_rival_that_comes_too_late_holds_nothing(make_router, upstream):
+    """The first answers, and is booked, while the store is asked for the second."""
+    router = await hedging(make_router)
+    upstream.sends(HOLD, whole(OK))
+    secret, key = await give(router, limit=CENT)
+    reserve = router.router.books.store.reserve
+
+    asked_twice = asyncio.Event()
+
+    async def late(asked):
+        if asked.attempt == 1:
+            return await reserve(asked)
+        upstream.release()
+        await settled(router, key)
+        try:
+            return await reserve(asked)
+        finally:
+            asked_twice.set()
+
+    router.router.books.store.reserve = late
+    answer, _ = await ask(router, secret, chat("any", max_tokens=20))
+
+    assert answer.status == 200
+    await asyncio.wait_for(asked_twice.wait(), PATIENCE)
+    assert len(upstream.requests) == 1
+    assert (await settled(router, key)).usage == COST
+    assert router.router.books.treasury.open == {}
+
+
+async def test_estimates_get_better_of_the_model_that_has_answered(make_router, upstream):
+    router = await hedging(make_router)
+    upstream.sends(HOLD, whole(OK))
+    upstream.sends(HOLD)
+    secret, key = await give(router, limit=CENT)
+    asking = asyncio.create_task(ask(router, secret, chat("any", max_tokens=20)))
+    first = await upstream.requested(1)
+    await upstream.requested(2)
+    first.connection.transport.write(whole(OK))
+    assert (await asking)[0].status == 200
+    await settled(router, key)
+
+    calibration = router.router.books.treasury.calibration
+    assert calibration.usual_output("openai/one") == 20
+    assert calibration.usual_output("openai/two") == FIRST_OUTPUT
+
+
+# ---- a store that does not work
+
+
+async def test_what_only_a_credential_limits_goes_on(make_router, upstream, monkeypatch):
+    """Several machines share a credential's limits; without the store each counts its own."""
+    upstream.answers(OK)
+    router = await make_router(auth=AUTH, providers={"openai": {**PRICED["openai"], "tpm": 10**6}})
+    books = router.router.books
+    monkeypatch.setattr(books.treasury, "shares", True)
+
+    async def broken(asked):
+        raise StoreUnavailable("the store does not answer")
+
+    monkeypatch.setattr(books.store, "reserve", broken)
+    plain, _ = await give(router)
+    limited, _ = await give(router, limit=CENT)
+    assert (await ask(router, plain))[0].status == 200
+    assert (await ask(router, limited))[0].status == 503

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -299,9 +299,14 @@ def test_several_may_make_it_at_once(tmp_path):
             list(threads.map(prepare, [tmp_path / f"{number}.db"] * 4))
 
 
-def test_migrations_go_all_the_way_or_not_at_all(path):
+@pytest.fixture
+def db(path):
     path.touch()
-    db = connect(path)
+    with closing(connect(path)) as opened:
+        yield opened
+
+
+def test_migrations_go_all_the_way_or_not_at_all(db):
     first = ("CREATE TABLE t (a)", "INSERT INTO t VALUES (1)", "PRAGMA user_version = 1")
     migrate(db, [first])
     broken = ("ALTER TABLE t ADD COLUMN b", "INSERT INTO nothing VALUES (1)")

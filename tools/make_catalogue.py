@@ -118,7 +118,11 @@ def long(made: dict[str, float]) -> dict[str, float]:
 
 
 def buckets(cost: dict[str, Any]) -> dict[str, float]:
-    return {BUCKETS[key]: tidy(value) for key, value in cost.items() if key in BUCKETS}
+    """What the data says; nobody reads from a cache for nothing where the rest is paid for."""
+    made = {BUCKETS[key]: tidy(value) for key, value in cost.items() if key in BUCKETS}
+    if made.get("cache_read") == 0 and made.get("input"):
+        del made["cache_read"]
+    return made
 
 
 def complete(

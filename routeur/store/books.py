@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -86,8 +86,8 @@ class Books:
             self._spool.open()
         await self.recover()
         self._tasks = [
-            asyncio.create_task(self._beating()),
-            asyncio.create_task(self._pruning()),
+            asyncio.create_task(self._every(BEAT, self._beat)),
+            asyncio.create_task(self._every(PRUNE_EVERY, self._prune)),
         ]
 
     async def stop(self, patience: float = 5.0) -> None:
@@ -282,22 +282,27 @@ class Books:
 
     # ---- from time to time
 
-    async def _beating(self) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it again and again, whatever becomes of it."""
         while True:
-            with suppress(StoreUnavailable, OSError):
-                kept_from = self._spool.kept_from if self._spool else 0
-                await self._store.beat(kept_from, self._seen())
-                await self._store.expire(SILENCE)
-                await self.recover()
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except (StoreUnavailable, OSError):
+                pass
+            except Exception as error:
+                self._say(f"a mistake of routeur's own, please report it: {error!r}")
 
-    async def _pruning(self) -> None:
-        while True:
-            await asyncio.sleep(PRUNE_EVERY)
-            with suppress(StoreUnavailable):
-                before = time.time() - self._keep_for
-                while await self._store.prune(before, self._keep, PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
-                    pass
+    async def _beat(self) -> None:
+        kept_from = self._spool.kept_from if self._spool else 0
+        await self._store.beat(kept_from, self._seen())
+        await self._store.expire(SILENCE)
+        await self.recover()
+
+    async def _prune(self) -> None:
+        before = time.time() - self._keep_for
+        while await self._store.prune(before, self._keep, PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
+            pass
 
 
 def _tame(done: Settlement) -> Settlement:

@@ -144,10 +144,14 @@ def connect(path: Path, patience: float = 0.0) -> sqlite3.Connection:
     db = sqlite3.connect(
         address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
     )
-    db.execute("PRAGMA synchronous = NORMAL")  # the spool is what survives a power cut
-    db.execute("PRAGMA cache_size = -8192")
-    db.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoints.py does it
-    db.execute("PRAGMA journal_size_limit = 67108864")
+    try:
+        db.execute("PRAGMA synchronous = NORMAL")  # the spool is what survives a power cut
+        db.execute("PRAGMA cache_size = -8192")
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoints.py does it
+        db.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:  # it is no database
+        db.close()
+        raise
     return db
 
 

@@ -25,7 +25,7 @@ AGE = 30.0  # seconds after which it is, too, so that what is booked does not st
 PAUSE = 0.25  # seconds between two syncs, which only a power cut needs, and which slow writes
 NEW = ".new-"  # how directories are named until they are locked
 CHECKSUM = 8  # hexadecimal digits
-DIGITS = 20  # decimal ones, of the longest number
+DIGITS = 20  # decimal ones: of the longest number, and of a segment's name
 
 
 class SpoolFull(Exception):
@@ -83,7 +83,8 @@ class Spool:
         self._dirty.set()
         self._thread.join()
         if not any(segment.open for segment in self._segments):
-            shutil.rmtree(self._home)
+            with suppress(FileNotFoundError):  # somebody has tidied up
+                shutil.rmtree(self._home)
         for segment in self._segments:
             os.close(segment.fd)
         if self._next is not None:
@@ -179,7 +180,7 @@ class Spool:
             self._next = self._begin()
 
     def _begin(self) -> _Segment:
-        path = self._home / f"{time.monotonic_ns():020}"
+        path = self._home / f"{time.monotonic_ns():0{DIGITS}}"
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         return _Segment(fd, path, time.monotonic(), self._seq)
 
@@ -222,10 +223,14 @@ def orphans(directory: Path) -> Iterator[Orphan]:
         except OSError:  # it is alive, or somebody else reads it
             os.close(lock)
             continue
-        if home.is_dir():
+        if home.is_dir() and all(map(_is_segment, home.iterdir())):
             yield Orphan(home, lock)
         else:
             os.close(lock)
+
+
+def _is_segment(path: Path) -> bool:
+    return len(path.name) == DIGITS and path.name.isdecimal()
 
 
 def read(path: Path) -> Iterator[tuple[int, bytes]]:
