@@ -215,9 +215,6 @@ class Both(RuleBasedStateMachine):
         self.tables = Tables(self.db)
         self.memory = MemoryStore("a")
 
-    def teardown(self):
-        self.db.close()
-
     def both(self, name, *given):
         here = getattr(works, name)(self.tables, *given)
         assert here == now(getattr(self.memory, name)(*given)), (name, given)
