@@ -7,7 +7,7 @@ at all: the rest of both is streamed, in constant memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -18,6 +18,7 @@ from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 
 from routeur import body, handshake, multipart
+from routeur.call import Call
 from routeur.classifier import Classifier, view
 from routeur.dialects import FORMATS, gemini
 from routeur.dialects.base import Json, Route
@@ -63,6 +64,7 @@ class Facts:
     method = "POST"
     modern = keep = True  # the client speaks HTTP/1.1, and keeps its connection
     as_is = False  # the path is the provider's own
+    over: Callable[[Call], None] | None = None  # is told of the call when it has ended
     neutral: Request | None = None  # the request in nobody's format, once somebody has read it
     gemini_path: gemini.GeminiPath | None = None
     words: Words | None = None  # what the body says about who may answer; they are taken out

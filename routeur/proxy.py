@@ -15,6 +15,7 @@ from routeur import answers
 from routeur.asked import AskedPassage
 from routeur.attempts import Attempts, OutOfTime
 from routeur.call import CLIENT_GONE, LOST, Call
+from routeur.choosing import Chooser
 from routeur.conversions import COUNTERS, PASSAGES, estimate
 from routeur.decision import (
     RESPONSES,
@@ -78,39 +79,11 @@ class Proxy:
         words = facts.inbound.words
         if b"x-request-id" in words:
             call.request_id = sane_id(facts.inbound.word(b"x-request-id"))
-        decision: Decision | None = None
         try:
             if not facts.look():
                 await facts.read()
             facts.as_is = owner is not None
-            if resumed is not None:
-                chooser, decision = resumed.chooser, resumed.chooser.resumed(resumed.plan, facts)
-                resumed.decision = decision
-                return await self._open(facts, resumed)
-            call.requested_model, call.stream = facts.model, facts.stream
-            if facts.format == RESPONSES and facts.route.creates and owner is None:
-                told = await self._prepare(facts, call)
-                if told is not None:
-                    call.status = told.status
-                    return told
-            routing = self.routing
-            chooser = routing.chooser
-            plan = chooser.plan(facts, owner)
-            call.reason = plan.reason
-            decision = chooser.decide(plan, facts)
-            if decision is not None:
-                plan, call.choice = decision.plan, decision.kept()
-            elif plan.rejected:
-                call.choice = only_rejected(plan)
-            if facts.inbound.steers and facts.inbound.asks(b"routeur-dry-run"):
-                return _dry_run(routing, facts, plan, decision, call)
-            attempts = Attempts(routing, plan, facts, call)
-            attempts.decision = decision
-            if facts.place is not None and facts.place[1]:
-                attempts.pin(facts.place[1])
-            if facts.inbound.steers:
-                _narrow(attempts, facts)
-            return await self._open(facts, attempts)
+            return await self._answer(facts, call, owner, resumed)
         except RouteurError as error:
             call.status, call.error = error.status, error.message
             return answers.refusal(facts.request, facts.dialect, error, call)
@@ -126,9 +99,51 @@ class Proxy:
         finally:
             facts.close()
             call.ended = call.ended or time.perf_counter()
-            if decision is not None:
-                chooser.over(decision, call)
+            if facts.over is not None:
+                facts.over(call)
             self._finished(call)
+
+    async def _answer(
+        self, facts: Facts, call: Call, owner: Provider | None, resumed: Attempts | None
+    ) -> web.StreamResponse:
+        """Decide who answers a request that has been read, and let them."""
+        if resumed is not None:
+            self._note(
+                facts, resumed.chooser, resumed.chooser.resumed(resumed.plan, facts), resumed
+            )
+            return await self._open(facts, resumed)
+        call.requested_model, call.stream = facts.model, facts.stream
+        if facts.format == RESPONSES and facts.route.creates and owner is None:
+            told = await self._prepare(facts, call)
+            if told is not None:
+                call.status = told.status
+                return told
+        routing = self.routing
+        chooser = routing.chooser
+        plan = chooser.plan(facts, owner)
+        call.reason = plan.reason
+        decision = chooser.decide(plan, facts)
+        if decision is not None:
+            plan, call.choice = decision.plan, decision.kept()
+        elif plan.rejected:
+            call.choice = only_rejected(plan)
+        if facts.inbound.steers and facts.inbound.asks(b"routeur-dry-run"):
+            return _dry_run(routing, facts, plan, decision, call)
+        attempts = Attempts(routing, plan, facts, call)
+        self._note(facts, chooser, decision, attempts)
+        if facts.place is not None and facts.place[1]:
+            attempts.pin(facts.place[1])
+        if facts.inbound.steers:
+            _narrow(attempts, facts)
+        return await self._open(facts, attempts)
+
+    def _note(
+        self, facts: Facts, chooser: Chooser, decision: Decision | None, attempts: Attempts
+    ) -> None:
+        """What was decided is kept to the end, when it is known whether it was right."""
+        attempts.decision = decision
+        if decision is not None:
+            facts.over = partial(chooser.over, decision)
 
     async def _open(self, facts: Facts, attempts: Attempts) -> web.StreamResponse:
         """Attempt by attempt, until one answers."""
