@@ -429,7 +429,7 @@ def test_while_the_server_runs(shell: Shell, folder: Path) -> None:
         assert "echo" in shell.ok("usage")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.full)])
 def test_starting_with_a_corrupt_store(folder: Path, workers: str) -> None:
     """Refused, unless it is to be replaced: then it is kept aside."""
     (folder / "keys.db").write_bytes(b"no database" * 100)

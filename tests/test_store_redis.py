@@ -378,6 +378,7 @@ async def test_the_answer_is_lost(wire, how):
         assert (await store.reserve(asks("d"))).requests == 1
 
 
+@pytest.mark.full
 async def test_it_arrives_after_all(wire):
     """On a connection that was given up, when there is another one: it is not done any more."""
     async with opened(wire.url) as store:
@@ -578,6 +579,7 @@ async def test_nothing_is_kept_of_whom_nobody_misses(redis_server, patience):
         assert await gone.reserve(asks("d", None)) == Admitted()
 
 
+@pytest.mark.full
 async def test_a_cluster(tmp_path, patience):
     """Whoever is asked says who keeps what is ours; and that is all in one place."""
     with ExitStack() as stack:
