@@ -13,7 +13,8 @@ import pytest
 
 from routeur.metrics import merge, render
 from tests.conftest import Client, MakeRouter
-from tests.fake import CLOSE, HOLD, PATIENCE, RESET, Part, Upstream, chunked, head
+from tests.fake import CLOSE, HOLD, RESET, Part, Upstream, chunked, head
+from tests.virtual import until
 
 EVENT = b'data: {"choices":[{"delta":{"content":"word"}}]}\n\n'
 STREAM = EVENT * 200
@@ -83,16 +84,18 @@ async def test_soak(make_router: MakeRouter, upstream: Upstream, seed: int) -> N
 
     upstream.release()
     server = router.router.server
-    async with asyncio.timeout(PATIENCE):
-        while router.router._busy() or server.connections:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    pools = router.router._pools
+
+    async def is_quiet() -> bool:
+        idle = sum(len(pool.idle) for pool in pools)
+        return not (router.router._busy() or server.connections or len(upstream.open) > idle)
+
+    await until(is_quiet)
     assert inflight(router) == "routeur_inflight 0.0"
     assert not server.stalled
     assert not server.unread
     assert not server.reading_heads
-    assert not any(pool.active for pool in router.router._pools)
-    idle = [one for pool in router.router._pools for one in pool.idle]
-    assert len(upstream.open) <= len(idle)
+    assert not any(pool.active for pool in pools)
     assert len(asyncio.all_tasks()) - len(upstream.open) <= tasks
     upstream.requests.clear()
     upstream.connections[:] = upstream.open
