@@ -246,6 +246,7 @@ async def test_a_lone_one_that_wants_to_rest_for_long(
 
 
 @pytest.mark.parametrize("accounts", [{"a": {}, "b": {}}, {"a": {}}], ids=["two", "lone"])
+@pytest.mark.full
 async def test_an_outage_is_not_amplified(
     make_router: MakeRouter, upstream: Upstream, no_pause: list[int], accounts: dict[str, Any]
 ) -> None:

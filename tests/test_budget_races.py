@@ -182,10 +182,9 @@ async def test_in_a_file(tmp_path: Path, provider: Provider, workers: int, times
         await races(fleet, provider, keys)
 
 
-@pytest.mark.parametrize(
-    ("workers", "count"), [*[pytest.param(n, 1, marks=FULL) for n in (1, 2)], (1, 2)]
-)
-@pytest.mark.parametrize("times", TIMES)
+@FULL
+@pytest.mark.parametrize(("workers", "count"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("times", [1, 20], ids=["once", "often"])
 async def test_in_a_redis(
     tmp_path: Path, provider: Provider, workers: int, count: int, times: int
 ) -> None:

@@ -298,7 +298,10 @@ async def test_slow_second_head(router):
     assert statuses(rest) == [408]
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize(
+    "dialect",
+    ["openai", *(pytest.param(one, marks=pytest.mark.full) for one in PATHS if one != "openai")],
+)
 async def test_slow_body(router, upstream, monkeypatch, dialect):
     monkeypatch.setattr(routeur.facts, "BODY_IDLE", 0.1)
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n"

@@ -886,7 +886,7 @@ JUNK_EVENT = st.fixed_dictionaries(
 
 
 @given(st.lists(JUNK_EVENT, max_size=12))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_no_event_is_fatal(events: list[Any]) -> None:
     reader = EventReader("m")
     found = [

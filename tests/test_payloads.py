@@ -635,6 +635,7 @@ async def test_a_fault_of_ours_loses_no_call(
     assert trace.status == 200 and "payload_url" not in await trace.json()
 
 
+@pytest.mark.full
 def test_whichever_worker_served_it(tmp_path: Path) -> None:
     file = "server: {port: 0, workers: 2}\nproviders: {}\ntraces: {payloads: true}\n"
     (tmp_path / "router.yaml").write_text(file)

@@ -90,6 +90,7 @@ def test_broken_gzip_harms_nobody(at: int) -> None:
     assert len(tap.last) <= KEEP_LAST
 
 
+@pytest.mark.full
 def test_bomb_costs_no_memory() -> None:
     """A megabyte that would be a gigabyte."""
     bomb = gzip.compress(bytes(1 << 30), 1)

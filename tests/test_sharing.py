@@ -180,6 +180,7 @@ rules:
 """
 
 
+@pytest.mark.full
 def test_workers_agree_whose_a_conversation_is(tmp_path: Path) -> None:
     (tmp_path / "router.yaml").write_text(FILE)
     with Program(cwd=tmp_path) as program:

@@ -356,6 +356,7 @@ def _memory(program: Program, what: str) -> int:
     return int(found) * 1024
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that tells")
 async def test_memory_of_a_large_image(upstream: Upstream, tmp_path: Path):
     """The body as it came, and at most three copies."""

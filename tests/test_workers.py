@@ -191,6 +191,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.full
 def test_one_probe_of_all(tmp_path: Path, failing: int) -> None:
     """When a ban is over, one worker asks once; what comes of it holds for all."""
     (tmp_path / "router.yaml").write_text(
@@ -251,7 +252,9 @@ def test_a_dead_one_is_replaced(program: Program) -> None:
     assert program.ended() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
+)
 def test_drain(program: Program, number: signal.Signals) -> None:
     """What is under way ends as it should, then so do all."""
     program.said("serves on", 2)
@@ -264,6 +267,7 @@ def test_drain(program: Program, number: signal.Signals) -> None:
     assert not [line for line in program.err if '"error"' in line and '"error":null' not in line]
 
 
+@pytest.mark.full
 def test_the_second_signal_does_not_wait(program: Program) -> None:
     program.said("serves on", 2)
     with Connection(program.port) as connection:
