@@ -20,7 +20,6 @@ NEXT = {
 }
 # What an answer does not change: its client has been told.
 _MINE = ("id", "created_at", "background", "store", "previous_response_id")
-_LAST = frozenset("response.completed response.incomplete response.failed".split())
 
 
 class Background:
@@ -98,11 +97,6 @@ class Background:
         told = {"type": kind, **members, "sequence_number": self.number}
         self.number += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), exact.dumps(told))
-
-
-def is_last(kind: str) -> bool:
-    """Whether an event of this type ends a stream."""
-    return kind in _LAST
 
 
 def require_background(response: Json) -> None:

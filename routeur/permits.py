@@ -10,12 +10,11 @@ from routeur import body
 from routeur.auto import Choice
 from routeur.errors import Forbidden
 from routeur.facts import Facts
-from routeur.rules import STRATEGIES, Plan, Target
+from routeur.rules import SUFFIXES, Plan, Target
 from routeur.store.base import Key
 
 # Formats in which the model's name stands in the body, and nowhere else.
 NAMED_BY_BODY = frozenset(("openai_chat", "openai_responses", "anthropic"))
-SUFFIXES = frozenset(("nitro", "floor", *STRATEGIES))
 
 
 def permitted(plan: Plan, facts: Facts, key: Key) -> Plan:

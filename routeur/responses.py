@@ -15,7 +15,7 @@ import msgspec
 
 from routeur.dialects import exact
 from routeur.dialects.base import Json
-from routeur.dialects.loose import items, members, string
+from routeur.dialects.loose import members, string
 from routeur.dialects.neutral.aim import Invalid
 from routeur.dialects.openai_responses.requests import read_request
 from routeur.dialects.openai_responses.resource import echo
@@ -27,7 +27,6 @@ LINKS = 16  # responses of a chain that are read at most: the next one keeps the
 SMALL = 512  # bytes, below which compression gains nothing
 PAGE = 20  # items of a page, if nobody says how many
 LONGEST_PAGE = 100
-ENDED = frozenset("completed incomplete failed cancelled".split())
 
 _ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,240})"')
 _ID_TEXT = re.compile(r"[A-Za-z0-9_.-]{1,256}")
@@ -111,13 +110,6 @@ def id_in(start: bytes) -> str:
 
 
 # ---- who may see it
-
-
-def owned(kept: Kept | None, owner: str, id: str) -> Stored:
-    """The response, if it is this key's; raises NotFound, whether it is another's or nobody's."""
-    if kept is None or kept.owner != owner:
-        raise not_found(id)
-    return unpack(kept)
 
 
 def not_found(id: str) -> NotFound:
@@ -350,8 +342,3 @@ def require_stream(stored: Stored) -> None:
 def is_stored(body: Json) -> bool:
     """Whether a request's answer is to be kept: unless it says otherwise."""
     return body.get("store") is not False
-
-
-def has_items(body: Json, kind: str) -> bool:
-    """Whether an item of this type is in a request's input."""
-    return any(members(each).get("type") == kind for each in items(body.get("input")))

@@ -63,6 +63,7 @@ _NO_ROWS = Rows(())
 STRATEGIES = ("balanced", "latency", "throughput", "price", "quality")
 # Suffixes of a name: an order for any name, a strategy for aliases.
 _ORDERS = {"nitro": "throughput", "floor": "price"}
+SUFFIXES = frozenset((*_ORDERS, *STRATEGIES))  # of names, that ask for an order
 _REMEMBERED = 4096  # names and plans; clients invent names, so there has to be an end
 _LONGEST = 512  # characters of a name; a longer one is nobody's, and would only fill the memory
 
@@ -411,12 +412,6 @@ class Table:
 
     def _candidates(self, targets: Iterable[Target], *, anyone: bool = False) -> Candidates:
         return Candidates(targets, self.providers, anyone=anyone)
-
-
-def plain_name(name: str) -> str:
-    """A model's name without a suffix that asks for an order."""
-    base, _, suffix = name.rpartition(":")
-    return base if base and (suffix in _ORDERS or suffix in STRATEGIES) else name
 
 
 def _serves(row: Row, pins: tuple[str, ...]) -> bool:

@@ -75,12 +75,7 @@ async def programs(
 
 
 def allowed(found: Counter[int], served: int, refused: int) -> bool:
-    """As many were served as can be, and all others refused.
-
-    A Redis has 0.1 s to admit a call. Where many are late, that is what they hear.
-    """
-    if found[503]:
-        return found.keys() <= {200, refused, 503} and found[200] <= served
+    """As many were served as can be, and all others refused."""
     return found == {200: served, refused: REQUESTS - served}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from routeur import responses
 from routeur.background import Background
-from routeur.errors import ClientError, NotFound
+from routeur.errors import ClientError
 from routeur.eventlog import AT_MOST, EventLog, after, number_of
 from routeur.responses import Stored, context, continued, own_input, pack, unpack
 from routeur.store.base import Kept
@@ -92,15 +92,6 @@ def test_the_id_of_an_answer(start, id):
 
 
 # ---- whose it is
-
-
-def test_only_its_key_finds_it():
-    kept = pack(stored(owner="mine"))
-
-    assert responses.owned(kept, "mine", "resp_1").id == "resp_1"
-    for found in (kept, None):
-        with pytest.raises(NotFound, match=r"Response with id 'resp_1' not found\."):
-            responses.owned(found, "other", "resp_1")
 
 
 def test_what_is_no_id_is_not_repeated():

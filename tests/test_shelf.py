@@ -94,7 +94,7 @@ async def test_found_at_once_and_kept_later(made, store):
 async def test_anothers_is_not_there(made, store):
     made.add(answered("resp_1"))
     for _ in range(2):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=r"Response with id 'resp_1' not found\."):
             await made.get("resp_1", "other")
         with pytest.raises(NotFound):
             await made.find("resp_1", "other")

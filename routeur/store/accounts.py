@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 
 from routeur.store.base import Balance, Reset
@@ -96,6 +96,3 @@ class Account:
 
     def row(self) -> tuple[int, ...]:
         return astuple(self)
-
-
-COLUMNS = tuple(field.name for field in fields(Account))
