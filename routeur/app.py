@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from routeur import answers, payloads, sharing
+from routeur import answers, payloads, sharing, workers
 from routeur.abroad import Abroad
 from routeur.bans import Ban
 from routeur.board import Board
@@ -156,8 +156,8 @@ class Router:
         self._abroad = abroad
 
     def _home(self) -> str:
-        """What the workers of this machine have in common."""
-        return f"{socket.gethostname()}-{os.getppid() if self.peers.bus else os.getpid()}"
+        """What this process has in common with those that hear from it over a bus, if any."""
+        return os.environ.get(workers.HOME) or self.books.store.owner
 
     def hear(self, news: dict[str, Any]) -> None:
         """What another worker tells."""

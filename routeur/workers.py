@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from routeur.admission import Desk
 from routeur.bus import LINE, RELOAD
 
 FD = "ROUTEUR_WORKER_FD"  # tells a worker which descriptor leads to its parent
+HOME = "ROUTEUR_WORKER_HOME"  # what the workers of one parent have in common, and nobody else
 LISTEN_FD = "ROUTEUR_LISTEN_FD"  # and which one to listen on, where the port cannot be shared
 TOO_SOON = 5.0  # seconds: a worker that dies younger than this did not start well
 GIVE_UP = 3  # such deaths in a row
@@ -55,6 +57,7 @@ class Parent:
         self._say = say
         self._listen = listen
         self._desk = Desk()
+        self._home = token_hex(8)
         self._workers: dict[int, Worker] = {}
         self._numbers = itertools.count(1)
         self._stopping = False
@@ -77,7 +80,7 @@ class Parent:
         if self._stopping:
             return
         ours, theirs = socket.socketpair()
-        environment = {**os.environ, FD: str(theirs.fileno())}
+        environment = {**os.environ, FD: str(theirs.fileno()), HOME: self._home}
         passed = [theirs.fileno()]
         if self._listen is not None:
             environment[LISTEN_FD] = str(self._listen.fileno())
