@@ -6,6 +6,20 @@ The modules, in reading order: first the path of a request, then what stands bes
         inventory.py         models
         commands.py          keys, usage
             columns.py       tables for people
+        top.py               top
+            screen.py        its lines
+            overview.py      what it tells
+            readings.py      from the pages of a running server
+            terminal.py      a terminal, taken and given back
+        litellm/             import litellm: another proxy's file, read and written anew
+            given.py         its values, none of them unread
+            tables.py        its names
+            models.py  prices.py
+                             its models, one by one
+            groups.py  accounts.py
+                             as providers with credentials, aliases and rules
+            settings.py      its other sections
+            yamltext.py      YAML for people
     app.py                   which path leads where; what lives as long as the process
         front.py             where a request goes
         paths.py             what a path says

@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, models, keys, usage. Errors are a line, and status 2."""
+"""The commands: serve, check, explain, models, keys, usage, top, import. Errors: one line each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routeur import __version__, commands, explain, inventory, workers
+from routeur import __version__, commands, explain, inventory, litellm, top, workers
 from routeur.app import Router
 from routeur.bus import RELOAD, Bus
-from routeur.config import Config, load, problems
+from routeur.config import Config, load, parse, problems
 from routeur.errors import ConfigError, RouteurError
 from routeur.log import Log, quiet_aiohttp
 from routeur.store.base import StoreUnusable
@@ -45,6 +45,8 @@ ANTHROPIC_API_KEY, GEMINI_API_KEY, …), and the built-in `echo`, which needs no
   routeur models 'gpt-*'                    what there is, and what it costs
   routeur keys create alice --limit 5       make a key that may spend 5 dollars
   routeur usage --days 7 --by day           what calls have used and cost
+  routeur top                               watch a running server
+  routeur import litellm config.yaml        make a router.yaml of LiteLLM's file
 
 Signals: SIGTERM and SIGINT drain and end, SIGHUP reads the file again (so does its change).
 """
@@ -119,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
     inventory.add(several, _add_file, _offer)
     commands.add(several, _add_file, _place)
+    top.add(several, _add_file, _listening)
+    litellm.add(several, _complaints)
     return parser
 
 
@@ -153,6 +157,21 @@ def _offer(options: argparse.Namespace) -> inventory.Offer:
     config = _config(options)
     aliases = {"auto": config.auto.models, **config.aliases}
     return inventory.Offer(config.providers, config.off, aliases, config.rules)
+
+
+def _listening(options: argparse.Namespace) -> tuple[str, int]:
+    """Where a server of the configuration listens."""
+    server = _config(options).server
+    return server.host, server.port
+
+
+def _complaints(text: str, name: str) -> list[str]:
+    """What `check` would say of a configuration."""
+    try:
+        parse(text, name, os.environ)
+    except ConfigError as error:
+        return error.findings
+    return []
 
 
 def _place(options: argparse.Namespace) -> commands.Place:

@@ -135,9 +135,10 @@ def test_the_manual(shell: Shell) -> None:
         status, out, err = shell(*shlex.split(command))
         assert status == 0 and out, err
     rows = re.findall(r"^\| \[`routeur ((?:keys )?[a-z]+).*?\| (.*) \|$", text, re.MULTILINE)
-    commands = ["models", "keys create", "keys list", "keys disable", "usage"]
+    commands = ["models", "keys create", "keys list", "keys disable", "top", "import", "usage"]
     assert [command for command, _ in rows] == commands
     for command, row in rows:
+        command = command.replace("import", "import litellm")
         said = shell.ok(*command.split(), "--help")
         known = set(re.findall(r"--[a-z-]+", said)) - {"--help", "--config"}
         assert set(re.findall(r"--[a-z-]+", row)) == known

@@ -12,7 +12,9 @@ import routeur
 # The outermost first: a module imports those after it. Modules of one line belong together.
 ORDER = """
     __main__
-    app explain inventory commands workers
+    app explain inventory commands top litellm workers
+    screen terminal
+    overview readings
     columns
     front
     own
@@ -41,7 +43,7 @@ ORDER = """
     __init__
 """.split()
 
-PACKAGES = ("dialects", "store")  # their modules may import each other
+PACKAGES = ("dialects", "litellm", "store")  # their modules may import each other
 
 HOME = Path(routeur.__file__).parent
 DIALECTS = HOME / "dialects"
