@@ -75,8 +75,8 @@ def parse(raw: bytes) -> dict[str, Any]:
     if b"\\" in raw and b"\\u00" in raw and _SPELLED.search(raw):
         _refuse_duplicates(raw)
     else:
-        for name in doc.keys() & _QUOTED.keys():
-            if raw.count(_QUOTED[name]) > 1:
+        for name in doc:
+            if name in _QUOTED and raw.count(_QUOTED[name]) > 1:
                 _refuse_duplicates(raw)
                 break
     return doc

@@ -9,28 +9,31 @@ from routeur.traces import buckets, written
 
 def settlement(call: Call, *, traced: bool) -> Settlement:
     """A finished call for the books; with its trace, if that is to be kept there."""
-    attempts, provider = call.attempts, call.provider
-    tokens = buckets(call.usage)
-    charges: tuple[Charge, ...] = ()
-    if len(attempts) > 1 or provider is None:
-        charges = tuple(_failed(each) for each in attempts if each.usage is not None)
-    if attempts and provider is not None:
-        booked, micro, requests = tokens, 0 if tokens is None else call.micro, 1
-        if call.left is not None:  # the rest is booked already
-            booked, micro, requests = buckets(call.left[0]), call.left[1], 0
-        name, number = call.model or "", call.number
-        answer = Charge(provider, name, booked or NOTHING, micro, requests, number)
-        charges = (*charges, answer)
+    tokens, attempts, began = buckets(call.usage), call.attempts, call.started_at
+    failed: tuple[Charge, ...] = ()
+    if len(attempts) > 1 or call.provider is None:
+        failed = tuple(_failed(each) for each in attempts if each.usage is not None)
     return Settlement(
         call.id,
         call.key or "",
-        call.started_at,
-        call.started_at + call.ended - call.started,
+        began,
+        began + call.ended - call.started,
         call.status,
-        charges,
+        (*failed, _answer(call, tokens)) if attempts and call.provider is not None else failed,
         call.reserved,
         written(call, tokens) if traced else "",
     )
+
+
+def _answer(call: Call, tokens: tuple[int, ...] | None) -> Charge:
+    """What the client has got."""
+    provider, model, number = call.provider or "", call.model or "", call.number
+    if call.left is not None:  # the rest is booked already
+        usage, micro = call.left
+        return Charge(provider, model, buckets(usage) or NOTHING, micro, 0, number)
+    if tokens is None:
+        return Charge(provider, model, NOTHING, 0, 1, number)
+    return Charge(provider, model, tokens, call.micro, 1, number)
 
 
 def _failed(attempt: Attempt) -> Charge:

@@ -136,8 +136,12 @@ class Call:
 
 def rfc3339(seconds: float) -> str:
     """Unix time as `2026-01-31T12:00:00.000Z`."""
-    second, ms = divmod(int(seconds * 1000), 1000)
-    return f"{_to_the_second(second)}.{ms:03d}Z"
+    return _to_the_ms(int(seconds * 1000))
+
+
+@lru_cache(maxsize=64)  # of what ends at a time, much ends in one
+def _to_the_ms(ms: int) -> str:
+    return f"{_to_the_second(ms // 1000)}.{ms % 1000:03d}Z"
 
 
 @lru_cache(maxsize=64)

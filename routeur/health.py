@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from itertools import chain, groupby
 from math import ceil
+from operator import attrgetter
 from string import Template
 from typing import Any
 
@@ -24,6 +26,14 @@ Load = list[Any]
 WINDOW = 60  # seconds, one slot each
 OTHER = "other"  # models that the configuration does not name
 REMEMBERED = 4096  # names of windows, whoever made them up
+
+
+_attempts = attrgetter("attempts")
+_result = attrgetter("credential", "target", "status", "error")
+
+
+def _second(call: Call) -> int:
+    return int(call.ended)
 
 
 class Window:
@@ -72,30 +82,25 @@ class Rates:
 
     def count(self, calls: Sequence[Call]) -> None:
         """Count calls that are over."""
-        attempts = Counter(
-            [
-                (each.credential, each.target, each.status, each.error, int(call.ended))
-                for call in calls
-                for each in call.attempts
-            ]
-        )
-        for (credential, target, status, error, second), count in attempts.items():
+        for second, ended in groupby(calls, _second):
+            self._count(second, [*ended])
+
+    def _count(self, second: int, calls: Sequence[Call]) -> None:
+        """Count calls that have ended within a second."""
+        attempts = [*chain.from_iterable(map(_attempts, calls))]
+        for (credential, target, status, error), count in Counter(map(_result, attempts)).items():
             window = self._window(credential, target)
             window.add(second, count, 0)
             status = _counted_as(status, error)
             if status >= 400:
                 window.errors[status] = window.errors.get(status, 0) + count
-        tokens: dict[tuple[str, str, int], int] = {}
-        for call in calls:
-            if call.usage is not None and call.attempts:
-                last = call.attempts[-1]
-                at = last.credential, last.target, int(call.ended)
-                tokens[at] = tokens.get(at, 0) + call.usage.total
-            for each in call.attempts:
-                if each.usage is not None:
-                    at = each.credential, each.target, int(call.ended)
-                    tokens[at] = tokens.get(at, 0) + each.usage.total
-        for (credential, target, second), count in tokens.items():
+        used = [(call.attempts[-1], call.usage) for call in calls if call.usage and call.attempts]
+        used += [(each, each.usage) for each in attempts if each.usage]
+        tokens: dict[tuple[str, str], int] = {}
+        for each, usage in used:
+            at = each.credential, each.target
+            tokens[at] = tokens.get(at, 0) + usage.total
+        for (credential, target), count in tokens.items():
             self._window(credential, target).add(second, 0, count)
 
     def snapshot(self, now: float | None = None) -> list[Load]:

@@ -192,14 +192,16 @@ def _json(facts: Line) -> str:
 
 def _call_line(call: Call) -> str:
     """A call's line. Most of it is the same for many calls: only the rest is written anew."""
-    usage, ended, first_byte, cost = call.usage, call.ended, call.first_byte, call.cost_usd
+    usage, started, ended, first_byte = call.usage, call.started, call.ended, call.first_byte
+    cost = call.cost_usd
+    took = ended - started
     return _CALL % (
-        rfc3339(_ended_at(call)),
+        rfc3339(call.started_at + max(0.0, took)),
         _alike(len(call.attempts), *_said(call)),
         call.id,
         call.request_id,
-        "%.3f" % ((ended - call.started) * 1e3) if ended else "null",
-        "%.3f" % ((first_byte - call.started) * 1e3) if first_byte else "null",
+        "%.3f" % (took * 1e3) if ended else "null",
+        "%.3f" % ((first_byte - started) * 1e3) if first_byte else "null",
         usage.input_total if usage else "null",
         usage.output_total if usage else "null",
         "null" if cost is None else cost,

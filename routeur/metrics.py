@@ -10,11 +10,11 @@ import asyncio
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from itertools import repeat
-from operator import attrgetter
+from itertools import chain, repeat
+from operator import attrgetter, sub
 from typing import Any
 
+from msgspec.structs import astuple
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -44,14 +44,17 @@ HISTOGRAMS = {
     "routeur_overhead_seconds": ("In routeur, before the request went to the provider.", OWN),
     "routeur_chunk_delay_seconds": ("From a chunk's arrival to its sending; sampled.", OWN),
 }
-KINDS = tuple(field.name for field in fields(Usage))
+KINDS = Usage.__struct_fields__
 OUTCOMES = ("ok", "rate_limited", "auth", "rejected", "server_error", "failed", "abandoned")
 ABORTERS = ("client", "upstream", "routeur")
 DIALECTS = frozenset(("openai", "anthropic", "gemini", "raw"))
 
 REMEMBERED = 4096  # ways to name a counter
 
-_kinds = tuple(attrgetter(kind) for kind in KINDS)
+_labels = attrgetter("provider", "model", "dialect", "status")
+_started, _ended, _cost = map(attrgetter, ("started", "ended", "cost_usd"))
+_attempts, _usage = map(attrgetter, ("attempts", "usage"))
+_result = attrgetter("status", "error")
 _LAG_EVERY = 0.5  # seconds between two looks at the event loop
 _LAG_LOOKS = 20
 
@@ -119,22 +122,20 @@ class Metrics:
 
         Many at once: the loops are then those of the standard library, in C.
         """
-        labels = Counter([(c.provider, c.model, c.dialect, c.status) for c in calls])
-        for facts, count in labels.items():
+        for facts, count in Counter(map(_labels, calls)).items():
             (self._bound.get(facts) or self._bind(facts))[0] += count
-        self._duration([c.ended - c.started for c in calls])
+        self._duration([*map(sub, map(_ended, calls), map(_started, calls))])
         self._first_token([c.first_token - c.started for c in calls if c.first_token])
         self._overhead([c.overhead for c in calls if c.sent])
-        attempts = Counter([(a.status, a.error) for c in calls for a in c.attempts])
-        for (status, error), count in attempts.items():
+        attempts = [*chain.from_iterable(map(_attempts, calls))]
+        for (status, error), count in Counter(map(_result, attempts)).items():
             self._attempts[outcome(status, ended_well(error))] += count
         for by in [c.aborted_by for c in calls if c.aborted_by and c.stream]:
             self._aborts[by] += 1
-        usages = [c.usage for c in calls if c.usage is not None]
-        usages += [a.usage for c in calls for a in c.attempts if a.usage is not None]
-        for number, kind in enumerate(_kinds):
-            self._tokens[number] += sum(map(kind, usages))
-        self._cost += sum([c.cost_usd for c in calls if c.cost_usd])
+        usages = [*filter(None, map(_usage, chain(calls, attempts)))]
+        if usages:
+            self._tokens = [*map(sum, zip(self._tokens, *map(astuple, usages), strict=True))]
+        self._cost += sum(filter(None, map(_cost, calls)))
 
     def chunk_delay(self, seconds: float) -> None:
         """Count a sampled chunk."""

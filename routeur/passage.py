@@ -25,7 +25,7 @@ from routeur.reply import Reply, Traced
 from routeur.routing import Place
 from routeur.server import ClientConnection
 from routeur.upstream import Connection, Stale
-from routeur.usage import Price, cost, micro
+from routeur.usage import Price, bill, micro
 
 NO_HEADER: frozenset[bytes] = frozenset()
 ACCEPT_ENCODING = frozenset([b"accept-encoding"])
@@ -48,7 +48,7 @@ class Passage(Reply):
     lines = b""  # the request's head without its length, where it is known already
     came = b""  # the request as the client has sent it, if it may have to be read again
     _rest: Outgoing | None = None  # of a body that is still to come
-    _upload: asyncio.Task[None] | None = None
+    work: asyncio.Task[None] | None = None  # that connects, or sends the rest of a body
     tell: Told  # called once, when the answer has ended
 
     def __init__(
@@ -149,7 +149,7 @@ class Passage(Reply):
             if self.attempt.sent:
                 self.connection.abort(self)
                 if self.started or self.race is None:
-                    self._measure(whole=False)
+                    self._measure(whole=self.final)
                 else:  # the client's answer, if there is one, is another's
                     self._account()
             self._book(LEFT)
@@ -280,7 +280,7 @@ class Passage(Reply):
             no_body = self.facts.method == "HEAD"
             connection.send(self, head + b"\r\n", b"", limits, no_body=no_body)
         else:
-            self._upload = upload(connection, self, head, rest)
+            self.work = upload(connection, self, head, rest)
 
     def _measure(self, *, whole: bool) -> None:
         """Fill in the call's usage and cost."""
@@ -295,7 +295,7 @@ class Passage(Reply):
         """What the client's answer has cost."""
         call, price = self.call, self.price
         if price is not None:
-            call.cost_usd, call.micro = cost(usage, price), micro(usage, price)
+            call.cost_usd, call.micro = bill(usage, price)
         spending = self.attempts.spending
         if spending is not None:
             if not call.estimated:
@@ -309,8 +309,8 @@ class Passage(Reply):
         attempt, now = self.attempt, time.perf_counter()
         self.booked = True
         attempt.ms, attempt.error = (now - self._began) * 1e3, error
-        if self._upload is not None:
-            self._upload.cancel()
+        if self.work is not None:
+            self.work.cancel()
         return now
 
     def _break_off(self, error: RouteurError) -> None:

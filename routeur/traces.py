@@ -4,22 +4,20 @@ which they are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from routeur.call import Call, rfc3339
 from routeur.dialects.base import Usage
-from routeur.store.base import BUCKETS
 
 ATTEMPT = ("target", "credential", "status", "ms", "error")  # what is kept of one
 MICRO = 1_000_000  # microseconds of a second
 
 _attempt = attrgetter(*ATTEMPT)
-_buckets: Callable[[Usage], tuple[int, ...]] = attrgetter(*BUCKETS)
 
 
 # Strategy, why, what told the conversation, scores, rejected targets: as a `Call` has them.
@@ -92,7 +90,7 @@ def record(call: Call) -> Record:
 
 
 def buckets(usage: Usage | None) -> tuple[int, ...] | None:
-    return None if usage is None else _buckets(usage)
+    return None if usage is None else astuple(usage)
 
 
 def _facts(call: Call, tokens: tuple[int, ...] | None) -> tuple[Any, ...]:

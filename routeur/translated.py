@@ -13,6 +13,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Literal
 
+import msgspec
+
 from routeur.addressing import ANTHROPIC, body_for, on_vertex
 from routeur.answers import with_block
 from routeur.dialects import exact
@@ -408,7 +410,7 @@ class TranslatedPassage(Passage):
     def so_far(self) -> Usage:
         used = self.used or Usage(input=self.facts.tokens())
         seen = self.seen // CHARACTERS_PER_TOKEN - used.reasoning
-        return replace(used, output=max(used.output, seen))
+        return msgspec.structs.replace(used, output=max(used.output, seen))
 
     def _measure(self, *, whole: bool) -> None:
         call, used = self.call, self.used

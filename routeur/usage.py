@@ -8,15 +8,17 @@ that is also micro-dollars per token. Sums are made in pico-dollars, which are w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
-from operator import attrgetter
+from operator import mul
 from typing import Any
+
+from msgspec.structs import astuple
 
 from routeur.dialects.base import Usage
 from routeur.dialects.loose import HIGHEST
 
-BUCKETS = tuple(each.name for each in fields(Usage))
+BUCKETS = Usage.__struct_fields__
 SERVICES = ("batch", "flex", "priority", "fast")  # speeds that may have prices of their own
 
 _MICRO = 10**6  # pico-dollars
@@ -25,7 +27,6 @@ _INPUT = ("input", "cache_read", "cache_write")  # what any prompt may come to
 _OUTPUT = ("output", "reasoning", "audio_out", "image_out")
 _FALLBACK = {"reasoning": "output", "cache_write_1h": "cache_write"}
 _DEARER = frozenset(["priority", "fast"])  # speeds that cost more than the ordinary one
-_tokens = attrgetter(*BUCKETS)
 
 # Pico-dollars per token by bucket, None where the price is unknown.
 Rates = tuple[int | None, ...]
@@ -80,7 +81,7 @@ class Price:
 
     def rates(self, prompt: int) -> Rates:
         """What each token costs of a request with a prompt of so many tokens."""
-        return next(self._reached(prompt))
+        return self._steps[-1][1] if len(self._steps) == 1 else next(self._reached(prompt))
 
     def at(self, service: object) -> Price | None:
         """The price at a speed. Where it has none of its own, that is the ordinary one, which is
@@ -116,13 +117,23 @@ def _sum(usage: Usage, price: Price | None) -> int | None:
     """Pico-dollars, or None when a bucket with tokens in it has no known price."""
     if price is None:
         return None
+    rates = price.rates(usage.input_total)
     total = 0
-    for tokens, rate in zip(_tokens(usage), price.rates(usage.input_total), strict=True):
+    if None not in rates:
+        total = sum(map(mul, astuple(usage), rates))
+        return total
+    for tokens, rate in zip(astuple(usage), rates, strict=True):
         if tokens:
             if rate is None:
                 return None
             total += tokens * rate
     return total
+
+
+def bill(usage: Usage, price: Price | None) -> tuple[float, int] | tuple[None, None]:
+    """Both `cost` and `micro`."""
+    total = _sum(usage, price)
+    return (None, None) if total is None else (total / _USD, -(-total // _MICRO))
 
 
 def cost(usage: Usage, price: Price | None) -> float | None:

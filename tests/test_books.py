@@ -211,7 +211,7 @@ async def test_a_store_that_does_not_work_at_the_start(store, spool, said):
     store.works = True
 
     async def found():
-        return await booked(store) == 1
+        return await booked(store) == 1 and not (spool / "dead").exists()
 
     await until(found)
     await books.stop()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
+from msgspec.structs import asdict, astuple
 
 Json = dict[str, Any]
 
@@ -29,8 +32,7 @@ class Route:
     purpose: str = ""
 
 
-@dataclass
-class Usage:
+class Usage(msgspec.Struct, gc=False):
     """Tokens of one answer, in disjoint buckets: what one counts no other does."""
 
     input: int = 0
@@ -64,22 +66,11 @@ class Usage:
     @property
     def total(self) -> int:
         """All tokens."""
-        return (
-            self.input
-            + self.cache_read
-            + self.cache_write
-            + self.cache_write_1h
-            + self.output
-            + self.reasoning
-            + self.audio_in
-            + self.audio_out
-            + self.image_in
-            + self.image_out
-        )
+        return sum(astuple(self))
 
     def as_dict(self) -> dict[str, int]:
         """The buckets and both totals, as traces show them."""
-        shown = {field.name: getattr(self, field.name) for field in fields(self)}
+        shown = asdict(self)
         return {**shown, "input_total": self.input_total, "output_total": self.output_total}
 
 

@@ -146,12 +146,16 @@ class Books:
 
     def book(self, done: Settlement) -> None:
         """In the turn of the loop in which the call has ended."""
-        try:
-            line = _encode(done)
-        except (UnicodeError, OverflowError):  # a model's name or a number that nobody sends
-            done = _tame(done)
-            line = _encode(done)
-        seq = self._append(line)
+        if self._spool is None:
+            self._unspooled += 1
+            seq = -self._unspooled
+        else:
+            try:
+                line = _encode(done)
+            except (UnicodeError, OverflowError):  # a model's name or a number that nobody sends
+                done = _tame(done)
+                line = _encode(done)
+            seq = self._append(self._spool, line)
         self._idle.clear()
         pending = self._pending
         if self._behind < 0 and len(pending) + self._flying < PENDING:
@@ -165,16 +169,15 @@ class Books:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER, self._gathered)
 
-    def _append(self, line: bytes) -> int:
+    def _append(self, spool: Spool, line: bytes) -> int:
         """The entry's number; one below 0 where it could not be written."""
-        if self._spool is not None:
-            try:
-                return self._spool.append(line)
-            except SpoolFull as error:
-                if not self._unspooled:
-                    self._say(str(error))
-        self._unspooled += 1
-        return -self._unspooled
+        try:
+            return spool.append(line)
+        except SpoolFull as error:
+            if not self._unspooled:
+                self._say(str(error))
+            self._unspooled += 1
+            return -self._unspooled
 
     def _lose(self) -> None:
         if not self.lost:

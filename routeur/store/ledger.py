@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeVar
 
 from routeur.store.accounts import Account, Periods, end, periods
@@ -33,6 +34,8 @@ REQUESTS, UNPRICED, MICRO, TOKENS = range(4)  # of a row of sums; the buckets fo
 Name = TypeVar("Name")
 Group = tuple[int, str, str, str]  # hour in Unix seconds, key, provider, model
 Taken = tuple[int, str, int, int]  # attempt, window's name, tokens, when (steady ms)
+
+_micro, _tokens, _requests = map(attrgetter, ("micro", "tokens", "requests"))
 
 
 @dataclass(slots=True)
@@ -327,6 +330,6 @@ def _group(at: float, key: str, provider: str, model: str) -> Group:
 
 def _sums(charges: Sequence[Charge]) -> list[int]:
     unpriced = sum([charge.requests for charge in charges if charge.micro is None])
-    micro = sum([charge.micro or 0 for charge in charges])
-    tokens = map(sum, zip(*[charge.tokens for charge in charges], strict=True))
-    return [sum([charge.requests for charge in charges]), unpriced, micro, *tokens]
+    micro = sum(filter(None, map(_micro, charges)))
+    tokens = map(sum, zip(*map(_tokens, charges), strict=True))
+    return [sum(map(_requests, charges)), unpriced, micro, *tokens]

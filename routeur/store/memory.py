@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any
 
 from routeur.store.accounts import Account
@@ -27,6 +28,8 @@ from routeur.store.base import (
 )
 from routeur.store.ledger import Changed, Group, Ledger, added
 from routeur.store.reports import begin, hours, used
+
+_owner, _trace = attrgetter("owner"), attrgetter("trace")
 
 
 class Memory:
@@ -122,15 +125,14 @@ class MemoryStore:
 
     def settle(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
         fresh: list[Settlement] = []
-        for entry in entries:
-            before = self._all.booked.setdefault(entry.owner, set())
-            if entry.seq not in before:
-                before.add(entry.seq)
-                fresh.append(entry.settlement)
+        for owner, some in groupby(entries, _owner):
+            before = self._all.booked.setdefault(owner, set())
+            given = {entry.seq: entry.settlement for entry in some}
+            fresh += [done for seq, done in given.items() if seq not in before]
+            before.update(given)
         self._all.ledger.settle(fresh, self._now()[0])
-        for done in fresh:
-            if done.trace:
-                self._all.traces.setdefault(done.id, done)
+        for done in filter(_trace, fresh):
+            self._all.traces.setdefault(done.id, done)
         self._keep()
         booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         booked.set_result(None)
