@@ -91,6 +91,7 @@ The modules, in reading order: first the path of a request, then what stands bes
     upstream.py              one connection: HTTP/1.1 over httptools, framing counted byte by byte
         receiver.py          what it hands an answer to
         heads.py             the heads of answers, and how their bodies are framed
+        templates.py         heads that are like those before them
     relay.py                 what is kept of an answer beside its path: the tap
 
     config.py                router.yaml, checked, as one immutable value

@@ -6,10 +6,14 @@ it is kept here. A request that begins with the same bytes, and is whole, is sen
 turn of the loop, and its answer is booked in the turn in which that ends. Whatever is not plain
 goes the ordinary way, an attempt that has failed too: this is a short cut, never a second set of
 rules.
+
+To wake somebody who sleeps costs more than to read a request. So while many are under way, what one
+turn of the loop brings goes out together: the first wakes the reader, the others find it awake.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -20,14 +24,17 @@ from routeur.attempts import Attempts
 from routeur.call import CLIENT_GONE, Call
 from routeur.compaction import MARKED
 from routeur.dialects.base import Json, Route
+from routeur.dialects.opening import is_well
 from routeur.errors import RouteurError, UpstreamError
 from routeur.facts import Facts
 from routeur.headers import Inbound
+from routeur.heads import Head
 from routeur.keys import Caller
 from routeur.noting import noted
 from routeur.passage import Passage, target_of
 from routeur.pool import Pool
 from routeur.proxy import Proxy
+from routeur.reply import HEADERS
 from routeur.routing import Place
 from routeur.rules import Plan
 from routeur.server import ClientConnection
@@ -44,6 +51,7 @@ _NOT_PLAIN = frozenset(b"expect upgrade x-request-id content-encoding".split())
 KEEP_ALIVE = b"keep-alive"
 _WORDS = frozenset(("models", "route", "provider"))  # OpenRouter's, about who may answer
 RESPONSES, COMPACT = "openai_responses", "/v1/responses/compact"
+FEW = 4  # requests at a credential, of which answers do not wait for each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,8 @@ class Express:
         self.finished = finished
         self.standings = proxy.routing.standings
         self._heads: dict[bytes, Known] = {}
+        self._leaving: list[ExpressPassage] = []  # requests of this turn
+        self._arrived: list[ExpressPassage] = []  # answers of this turn
 
     def forget(self, max_body: int) -> None:
         """What was known of heads holds no more."""
@@ -165,8 +175,6 @@ class Express:
             return False
         if way is None or self.proxy.draining or not way.standing.clear:
             return False
-        if not way.pool.idle:
-            return False
         way.standing.inflight += 1
         self._begun()
         call = Call(*known.to_call)
@@ -176,8 +184,28 @@ class Express:
         passage.express, passage.came, passage.lines = self, data, way.lines
         client.begin(passage)
         # A turn later: what a provider has sent unasked is read first, and closes its connection.
-        client.loop.call_soon(passage.set_out, way.pool)
+        if not self._leaving:
+            client.loop.call_soon(self._set_out)
+        self._leaving.append(passage)
         return True
+
+    def _set_out(self) -> None:
+        passages, self._leaving = self._leaving, []
+        for passage in passages:
+            passage.set_out()
+
+    def arrive(self, passage: ExpressPassage) -> None:
+        """An answer is there: it goes at the end of this turn."""
+        if not self._arrived:
+            passage.client.loop.call_soon(self._deliver)
+        self._arrived.append(passage)
+
+    def _deliver(self) -> None:
+        passages, self._arrived = self._arrived, []
+        for passage in passages:
+            passage.settle()
+        for passage in passages:
+            passage.deliver()
 
     def left(self, exchange: Any) -> None:
         """The client of an attempt has gone, or of attempts that no handler has taken over."""
@@ -232,18 +260,33 @@ class ExpressPassage(Passage):
     """An attempt at a request that nobody waits for."""
 
     express: Express
+    whole: Head | None = None  # of an answer that has come at once
+    answer = b""  # and its body; with the client's head, once that is made
 
-    def set_out(self, pool: Pool) -> None:
+    def set_out(self) -> None:
         """Send the request, if the client is still there."""
         if self.booked:
             return
         try:
+            pool = self.place.endpoint.pool
             connection = pool.take()
             if connection is None:
-                self.withdraw()
-                self.client.resume(self.came, self.attempts)
+                self.work = asyncio.create_task(self._connect(pool))
             else:
                 self.go(connection)
+        except Exception as bug:
+            self.client.server.malformed(500, bug)
+            self.client.abort()
+
+    async def _connect(self, pool: Pool) -> None:
+        """Send the request on a connection of its own, as no other is idle."""
+        try:
+            connection = await pool.connect(self.manner.limits.connect)
+            self.work = None
+            self.go(connection)
+        except UpstreamError as error:
+            self.work = None
+            self.tell(error)
         except Exception as bug:
             self.client.server.malformed(500, bug)
             self.client.abort()
@@ -264,3 +307,54 @@ class ExpressPassage(Passage):
 
     def unread(self) -> bool:
         return False
+
+    # ---- answers that come at once
+
+    def takes(self, head: Head, answer: bytes) -> bool:
+        """Whether it is an answer in JSON of which there is nothing to judge, as most are."""
+        manner, pieces = self.manner, self.pieces
+        if head.status != 200 or head.content_encoding or manner.format is None:
+            return False
+        if not head.content_type.startswith(b"application/json") or not self.place.standing.clear:
+            return False
+        if manner.commit != HEADERS and (len(pieces) != 1 or not is_well(pieces[0])):
+            return False
+        self.whole, self.answer, self.final, self.watching = head, answer, True, False
+        attempt = self.attempt
+        attempt.status = 200
+        self.first_token = attempt.answered = time.perf_counter()
+        return True
+
+    def ended(self) -> None:
+        if self.whole is None:
+            super().ended()
+        elif self.place.standing.inflight > FEW:
+            self.client.source = None  # it may be somebody else's by then
+            self.express.arrive(self)
+        else:
+            self.client.source = None
+            self.settle()
+            self.deliver()
+
+    def settle(self) -> None:
+        if self.whole is not None and not self.booked:
+            try:
+                self.answer = self._begin(self.whole) + self.answer
+            except Exception as bug:
+                self.client.server.malformed(500, bug)
+                self.client.abort()
+        super().settle()
+
+    def deliver(self) -> None:
+        """Give an answer that is booked to the client, if that is still there."""
+        if self.counted or not self.started:
+            return
+        self.counted = self.complete = True
+        self.place.standing.inflight -= 1
+        client = self.client
+        try:
+            self.out(self.answer)
+        except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
+            if not self.gone:
+                raise
+        client.end(keep=self.keep)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from routeur.errors import UpstreamError
 from routeur.headers import NOTED, nominated
 
@@ -18,7 +20,7 @@ _REMEMBERED = 1024  # shapes; providers invent names, so there has to be an end
 _NONE = [(b"", b"", b"")]  # stands at the end, so that -1 is the position of what is not there
 
 
-class Head:
+class Head(msgspec.Struct, gc=False):
     """An answer's head.
 
     `line` is the status line as it came, without its end; `passed` are the header lines that go
@@ -26,23 +28,13 @@ class Head:
     or UNTIL_CLOSE.
     """
 
-    def __init__(
-        self,
-        status: int,
-        line: bytes,
-        passed: bytes,
-        length: int,
-        content_type: bytes = b"",
-        content_encoding: bytes = b"",
-        request_id: bytes = b"",
-    ) -> None:
-        self.status = status
-        self.line = line
-        self.passed = passed
-        self.length = length
-        self.content_type = content_type
-        self.content_encoding = content_encoding
-        self.request_id = request_id
+    status: int
+    line: bytes
+    passed: bytes
+    length: int
+    content_type: bytes = b""
+    content_encoding: bytes = b""
+    request_id: bytes = b""
 
 
 class _Shape:

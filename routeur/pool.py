@@ -23,11 +23,13 @@ import aiohappyeyeballs
 
 from routeur.errors import UpstreamError, UpstreamTimeout
 from routeur.providers import Timeouts, Tls
+from routeur.templates import Templates
 from routeur.upstream import Connection
 
 IDLE = 55.0  # seconds: below the 60 after which many servers close
 MAX_AGE = 600.0
 RESOLVED_FOR = 10.0
+KEEPALIVE = socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
 SWEEP = 0.25  # how often silence is counted
 
 Addresses = list[tuple[Any, Any, int, str, Any]]
@@ -136,6 +138,7 @@ class Pool:
         self.idle_limit = IDLE
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
+        self.templates = Templates()
         self._context = context
         self._resolved: Addresses = []
         self._resolved_at = -math.inf
@@ -192,17 +195,25 @@ class Pool:
 
     async def _connect(self, make: Callable[[Pool], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
-        hop = self.proxy or self.origin
+        tunnels = self.proxy is not None and self.origin.secure
+        context = self._context if self.origin.secure else None
+        name = self.origin.host if context else None
+        addresses = await self._addresses(self.proxy or self.origin)
+        host, port, *scope = addresses[0][4]
+        if len(addresses) == 1 and not tunnels and not any(scope):  # no race: uvloop does it in C
+            transport, connection = await loop.create_connection(
+                lambda: make(self), host, port, ssl=context, server_hostname=name
+            )
+            transport.get_extra_info("socket").setsockopt(*KEEPALIVE)
+            return connection
         sock = await aiohappyeyeballs.start_connection(
-            await self._addresses(hop), happy_eyeballs_delay=0.25, interleave=1
+            addresses, happy_eyeballs_delay=0.25, interleave=1
         )
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self.proxy and self.origin.secure:
+            sock.setsockopt(*KEEPALIVE)
+            if tunnels:
                 await self._tunnel(sock)
-            context = self._context if self.origin.secure else None
-            name = self.origin.host if context else None
             _, connection = await loop.create_connection(
                 lambda: make(self), sock=sock, ssl=context, server_hostname=name
             )

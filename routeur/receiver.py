@@ -28,6 +28,12 @@ class Receiver(Protocol):
         Returns what to write before the body; raises UpstreamError to refuse.
         """
 
+    def takes(self, head: Head, answer: bytes) -> bool:
+        """An answer has come at once: `answer` is its body as it came, `pieces` what is in it. True
+        if it is the receiver's from now on, of which nothing more is told but that it has ended;
+        false: it is handed over step by step.
+        """
+
     def ending(self) -> None:
         """The block that is written next is the last: nothing comes between."""
 

@@ -57,6 +57,10 @@ class Tap:
             self._inflate = _nothing
             self._pattern = None
 
+    def takes(self, head: Head, answer: bytes) -> bool:
+        """Whether an answer that has come at once needs no steps; most kinds have some."""
+        return False
+
     def look(self) -> None:
         """After a block has been written, while `watching`: note when content has come."""
         if self.pieces and (self._pattern is None or self._pattern.search(self.pieces[-1])):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from routeur.errors import UpstreamError, UpstreamTimeout
-from routeur.heads import CHUNKED, UNTIL_CLOSE, may_be_head, read_head
+from routeur.heads import CHUNKED, UNTIL_CLOSE, Head, may_be_head, read_head
 from routeur.providers import Timeouts
 from routeur.receiver import Receiver
 
@@ -273,21 +273,10 @@ class Connection(asyncio.Protocol):
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         try:
-            while True:
-                end = data.find(b"\r\n\r\n") + 4
-                if end < 4:
-                    return self._wait_for_more(data)
-                raw = data[:end]
-                self._keep = None
-                self.on_body = receiver.pieces.append
-                self._parser = parser = HttpResponseParser(self)
-                parser.feed_data(raw)
-                status = parser.get_status_code()
-                data = data[end:]
-                if status >= 200 and self._keep is not None:
-                    break
-                self._pass_over(status, raw)
-            head = read_head(status, raw, self._no_body)
+            found = self._read(receiver, data)
+            if found is None:
+                return
+            head, data = found
             self._left = length = head.length
             complete, surplus = True, False
             if length == len(data):
@@ -300,6 +289,8 @@ class Connection(asyncio.Protocol):
                 complete, surplus = self._complete, self._surplus
                 if self.receiver is None:  # the framing broke: nothing has been sent yet
                     return
+            if complete and receiver.takes(head, data):
+                return self._finish(surplus)
             first = receiver.head(head, complete)
             self._write = write = receiver.write
             if complete:
@@ -316,6 +307,33 @@ class Connection(asyncio.Protocol):
             receiver.look()
         if complete:
             self._finish(surplus)
+
+    def _read(self, receiver: Receiver, data: bytes) -> tuple[Head, bytes] | None:
+        """The head, and what has come after it; None: it is not whole yet."""
+        head = None
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                self._wait_for_more(data)
+                return None
+            raw, data = data[:end], data[end:]
+            if not self._no_body:
+                head = self.pool.templates.read(raw)
+                if head is not None and head.length != CHUNKED:
+                    self._keep = True
+                    return head, data
+            self._keep = None
+            self.on_body = receiver.pieces.append
+            self._parser = parser = HttpResponseParser(self)
+            parser.feed_data(raw)
+            status = parser.get_status_code()
+            if status >= 200 and self._keep is not None:
+                break
+            self._pass_over(status, raw)
+        if head is None:
+            head = read_head(status, raw, self._no_body)
+            self.pool.templates.learn(raw)
+        return head, data
 
     def _wait_for_more(self, data: bytes) -> None:
         """A head is not whole yet."""

@@ -13,7 +13,8 @@ import pytest
 
 from routeur.app import Router
 from routeur.dialects import FAMILIES
-from routeur.express import LONGEST, REMEMBERED, Express
+from routeur.express import FEW, LONGEST, REMEMBERED, Express, ExpressPassage
+from routeur.pool import Pool
 from routeur.server import IDLE_CONNECTION, IDLE_SWEEP, MAX_QUEUED, ClientConnection, Server
 from tests.conftest import Client, MakeRouter, merged, parse, settings
 from tests.fake import (
@@ -120,13 +121,20 @@ async def talk(client: Client, *, warm: bytes = b"") -> Talk:
     return made
 
 
-async def several(client: Client, upstream: Upstream, count: int) -> list[Talk]:
-    """So many connections that have been answered, with as many idle ones to the provider."""
+async def several(
+    client: Client, upstream: Upstream, count: int, *, warm: bool = False
+) -> list[Talk]:
+    """So many connections that have been answered at the same time, with as many to the provider;
+    `warm`: after another that has been answered before.
+    """
+    if warm:
+        upstream.sends(whole(JSON))
+        await talk(client, warm=request())
     upstream.sends(HOLD, whole(JSON))
     talks = [await talk(client) for _ in range(count)]
     for one in talks:
         one.writer.write(request())
-    await upstream.requested(count)
+    await upstream.requested(count + warm)
     upstream.release()
     for one in talks:
         await one.answer()
@@ -417,7 +425,7 @@ async def test_mistakes(router: Client, upstream: Upstream, taken: list[bytes], 
     assert first[0].startswith(b"HTTP/1.1 %d " % status)
     assert await one.ask(asked) == first
     assert await one.status(request()) == 200
-    assert taken == [request()]
+    assert taken == [request(), request()]
     assert len(upstream.requests) == 2
 
 
@@ -431,7 +439,7 @@ async def test_larger_than_max_body(
     one = await talk(client, warm=request())
     assert await one.ask(asked) == first
     assert first[0].startswith(b"HTTP/1.1 413 ")
-    assert taken == []
+    assert taken == [request()]
 
 
 async def test_another_key(make_router: MakeRouter, upstream: Upstream, taken: list[bytes]) -> None:
@@ -646,7 +654,7 @@ async def test_a_stale_connection(
     start, body = await one.ask(request())
     assert body == JSON
     assert b"\r\nX-Routeur-Trace-Attempts: 1\r\n" in start
-    assert len(taken) == (how != "at once")
+    assert len(taken) == 1
     assert len(upstream.connections) == 2
     assert len(upstream.requests) == (2 if how == "at once" else 3)
 
@@ -722,6 +730,126 @@ async def test_unasked_bytes_are_there_already(
     one.writer.write(request(*extra))
     upstream.connections[0].transport.write(whole(b'{"id":"stolen","choices":[]}'))
     assert (await one.answer())[1] == JSON
+
+
+# ── connections of their own
+
+
+async def test_nobody_is_idle(router: Client, upstream: Upstream, taken: list[bytes]) -> None:
+    """Then each gets a new connection, as on the ordinary way."""
+    await several(router, upstream, 5, warm=True)
+    assert len(taken) == 5
+    assert len(upstream.connections) == 5
+
+
+async def test_the_provider_is_gone(
+    make_router: MakeRouter, upstream: Upstream, second: Upstream, taken: list[bytes]
+) -> None:
+    """As without it: the next target answers, with the same words about it."""
+    here = {"dialect": "openai", "models": ["m"], "api_key": "k"}
+    upstream.sends(whole(JSON))
+    second.sends(whole(b'{"id":"q","choices":[]}'))
+    client = await make_router(
+        providers={
+            "p": here | {"base_url": f"{upstream.url}/v1"},
+            "q": here | {"base_url": f"{second.url}/v1"},
+        },
+        aliases={"any": ["p/m", "q/m"]},
+        retries={"attempts": 3},
+    )
+    one = await talk(client, warm=request(model="any"))
+    await upstream.stop()
+    found = []
+    for _ in range(2):
+        found.append(await one.ask(request(model="any")))
+        last = [*client.router.traces._by_id.values()][-1]
+        found.append([(each.target, each.status, each.error) for each in last.attempts])
+        client.router.server.express = None
+    assert found[:2] == found[2:]
+    assert found[0][1] == b'{"id":"q","choices":[]}'
+    assert len(taken) == 1
+
+
+async def test_the_client_leaves_while_it_connects(
+    router: Client, upstream: Upstream, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    async def connect(pool: Pool, seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    upstream.sends(whole(JSON))
+    one = await talk(router, warm=request())
+    await upstream.drop()
+    monkeypatch.setattr(Pool, "connect", connect)
+    one.writer.write(request())
+    while not taken:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    one.writer.close()
+    async with asyncio.timeout(PATIENCE):
+        await ended.wait()
+    last = [*router.router.traces._by_id.values()][-1]
+    assert (last.status, last.usage, last.sent) == (499, None, 0.0)
+    assert router.router.metrics.inflight == 0
+
+
+# ── answers that come together
+
+
+async def test_booked_before_they_go(
+    router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many answers in one turn of the loop, the first goes when the last is in the books."""
+    arrived: list[ExpressPassage] = []
+    arrive, deliver = Express.arrive, ExpressPassage.deliver
+
+    def arriving(self: Express, passage: ExpressPassage) -> None:
+        arrived.append(passage)
+        arrive(self, passage)
+
+    def delivering(self: ExpressPassage) -> None:
+        if arrived:
+            assert all(passage.booked for passage in arrived)
+        deliver(self)
+
+    monkeypatch.setattr(Express, "arrive", arriving)
+    monkeypatch.setattr(ExpressPassage, "deliver", delivering)
+    await several(router, upstream, 4 * FEW, warm=True)
+    assert len(arrived) >= 3 * FEW  # when the last ones came, only a few were under way
+    calls = [*router.router.traces._by_id.values()]
+    assert [call.status for call in calls] == [200] * (1 + 4 * FEW)
+    assert {call.usage.output_total for call in calls if call.usage} == {1}
+
+
+async def test_the_client_leaves_before_its_answer_goes(
+    router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is booked as left, with what the whole answer has used; nothing is written any more."""
+    arrived: list[ExpressPassage] = []
+    monkeypatch.setattr("routeur.express.FEW", 0)
+    monkeypatch.setattr(Express, "arrive", lambda _, passage: arrived.append(passage))
+    upstream.sends(whole(JSON))
+    one = await talk(router, warm=request())
+    one.writer.write(request())
+    while not arrived:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    one.writer.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        while router.router.metrics.inflight:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    (passage,) = arrived
+    written: list[bytes] = []
+    passage.out = written.append
+    passage.settle()
+    passage.deliver()
+    assert written == []
+    last = [*router.router.traces._by_id.values()][-1]
+    assert (last.status, last.aborted_by, last.estimated) == (499, "client", False)
+    assert last.usage is not None and last.usage.output_total == 1
+    assert passage.place.standing.inflight == 0
 
 
 # ── clients that leave

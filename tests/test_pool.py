@@ -34,6 +34,9 @@ class Waiting(Sink):
         super().__init__()
         self.over = asyncio.Event()
 
+    def takes(self, head: object, answer: bytes) -> bool:
+        return False
+
     def ending(self) -> None:
         pass
 

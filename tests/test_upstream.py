@@ -83,6 +83,9 @@ class Sink:
         self.kept += sum(map(len, self.pieces))
         self.pieces.clear()
 
+    def takes(self, head: Head, answer: bytes) -> bool:
+        return False
+
     def ending(self) -> None:
         pass
 

@@ -100,9 +100,17 @@ def begins_well(piece: bytes) -> bool:
     return piece.count(b'"error"', 0, end) == piece.count(b'"error":null', 0, end)
 
 
+def is_well(data: bytes) -> bool:
+    """Whether a look is enough to let a complete answer go: an object in JSON, as nearly all are.
+
+    False says nothing: `check_whole` has to look.
+    """
+    return data[:1] == b"{" and data.endswith(_ENDS) and not _SUSPECT.match(data)
+
+
 def check_whole(data: bytes) -> None:
     """Look at a complete JSON answer, in no coding; raises BrokenOpening for a failed attempt."""
-    if not data.endswith(_ENDS) or _SUSPECT.match(data):
+    if not is_well(data):
         _examine(data)
 
 
