@@ -341,7 +341,7 @@ class Router:
         self._count()
         current = {id(each.pool) for each in self.proxy.routing.endpoints.values()}
         for pool in [*self._pools]:
-            pool.sweep(SWEEP)
+            pool.tick(SWEEP)
             pool.sample(self.metrics.chunk_delay)
             if id(pool) not in current and not pool.active:
                 pool.close()

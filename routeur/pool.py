@@ -30,7 +30,9 @@ IDLE = 55.0  # seconds: below the 60 after which many servers close
 MAX_AGE = 600.0
 RESOLVED_FOR = 10.0
 KEEPALIVE = socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-SWEEP = 0.25  # how often silence is counted
+SWEEP = 0.25  # seconds, how often silence may be counted
+SELDOM = 2.0  # seconds, how often it is where nothing is urgent
+EXACT = 16  # limits are kept to that part of themselves
 
 Addresses = list[tuple[Any, Any, int, str, Any]]
 
@@ -139,10 +141,17 @@ class Pool:
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
         self.templates = Templates()
+        self._step = SELDOM
+        self._passed = 0.0  # seconds since silence was counted
         self._context = context
+        self.heed(timeouts)
         self._resolved: Addresses = []
         self._resolved_at = -math.inf
         self._looking_up: asyncio.Task[None] | None = None
+
+    def heed(self, limits: Timeouts) -> None:
+        """Attempts may have these limits, so silence has to be counted often enough for them."""
+        self._step = min(self._step, limits.first_byte / EXACT, limits.idle / EXACT)
 
     @property
     def active(self) -> list[Connection]:
@@ -260,9 +269,16 @@ class Pool:
 
     def sample(self, tell: Callable[[float], None]) -> None:
         """Have one block of one answer timed."""
-        for connection in self.active:
-            if connection.time_next_block(tell):
+        for connection in self.open:
+            if connection.receiver is not None and connection.time_next_block(tell):
                 return
+
+    def tick(self, seconds: float) -> None:
+        """`seconds` have passed: `sweep`, if that is often enough."""
+        self._passed += seconds
+        if self._passed >= self._step:
+            passed, self._passed = self._passed, 0.0
+            self.sweep(passed)
 
     def sweep(self, seconds: float) -> None:
         """`seconds` have passed: end what has been silent or idle for too long."""

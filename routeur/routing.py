@@ -105,6 +105,7 @@ class Routing:
                 plan.places.clear()
             provider = endpoint.provider
             manner = self._manner(provider, target.model, plan.rule, facts)
+            endpoint.pool.heed(manner.limits)
             there = manner.speaks or manner.format
             marks = self._marks and facts.purpose == "answer" and there in MARKED
             marks = marks and provider.dialect != "echo"

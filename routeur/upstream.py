@@ -33,8 +33,12 @@ MAX_INTERIM = 20  # answers with 1xx before the real one
 TRIM = 64 * 1024
 
 LINE_END = b"\r\n"
+EMPTY_LINE = b"\r\n\r\n"
 NO_HTTP = "the provider did not answer in HTTP"
+BROKEN = "the provider sent broken chunks"
 NOT_HTTP = (HttpParserError, HttpParserUpgrade)
+
+Write = Callable[[bytes], object]
 
 
 class Stale(UpstreamError):
@@ -48,6 +52,7 @@ class Connection(asyncio.Protocol):
         "_buffer",
         "_complete",
         "_drained",
+        "_feed",
         "_interim",
         "_keep",
         "_left",
@@ -82,7 +87,8 @@ class Connection(asyncio.Protocol):
         self.sending = False  # part of the request's body is still to come
         self.paused = False  # the receiver is slow: reading waits
         self._drained: asyncio.Future[None] | None = None
-        self._write: Callable[[bytes], object] | None = None
+        self._write: Write | None = None
+        self._feed: Write | None = None  # while a chunked body goes as it comes
         self._timed = False
         self._keep: bool | None = None  # whether the provider does; None: its head has not come
         self._interim = self._pending = self._left = 0
@@ -161,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._timed = True
         return True
 
-    def redirect(self, receiver: Receiver, write: Callable[[bytes], object]) -> None:
+    def redirect(self, receiver: Receiver, write: Write) -> None:
         """Have the rest of an answer written by another function; nothing happens after its end."""
         if self.receiver is receiver:
             self._write = write
@@ -201,6 +207,28 @@ class Connection(asyncio.Protocol):
         self.pool.open.add(self)
 
     def data_received(self, data: bytes) -> None:
+        feed, receiver = self._feed, self.receiver
+        if feed is None or receiver is None or data[0] in LINE_END or EMPTY_LINE in data:
+            return self._received(data)
+        # Nearly every block of a stream: it goes as it came, and no message can end in it.
+        self.silent = 0.0
+        try:
+            feed(data)
+            cast(Write, self._write)(data)
+        except NOT_HTTP:
+            return self._refuse(UpstreamError(BROKEN))
+        except UpstreamError as error:
+            return self._refuse(error)
+        except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
+            return self._abandon(receiver)
+        if receiver.watching:
+            receiver.look()
+        self._pending += len(data)
+        if self._pending > TRIM:
+            self._pending = 1  # never nothing again: see `answering`
+            receiver.gather()
+
+    def _received(self, data: bytes) -> None:
         write, receiver = self._write, self.receiver
         if write is None or receiver is None:
             return self._head(data)
@@ -360,7 +388,10 @@ class Connection(asyncio.Protocol):
         if length == UNTIL_CLOSE:
             self._keep = False
         self._pending = len(data)
-        return self._count(data) if data else data
+        data = self._count(data) if data else data
+        if length == CHUNKED and self.receiver is not None and not self.receiver.decoded:
+            self._feed = self._parser.feed_data
+        return data
 
     def _count(self, data: bytes) -> bytes:
         """Take a block of the body, of which what belongs to it is to be written.
@@ -408,7 +439,7 @@ class Connection(asyncio.Protocol):
             if start < len(data):
                 feed(data[start:])
         except NOT_HTTP:
-            self._refuse(UpstreamError("the provider sent broken chunks"))
+            self._refuse(UpstreamError(BROKEN))
         return data
 
     def _finish(self, surplus: bool) -> None:
@@ -447,7 +478,7 @@ class Connection(asyncio.Protocol):
 
     def _let_go(self) -> None:
         """The exchange is over: nothing of it may be reached from here any more."""
-        self.receiver = self._write = self._parser = self.on_body = None
+        self.receiver = self._write = self._feed = self._parser = self.on_body = None
 
     def _close(self) -> None:
         self.pool.forget(self)
