@@ -92,6 +92,7 @@ The modules, in reading order: first the path of a request, then what stands bes
         receiver.py          what it hands an answer to
         heads.py             the heads of answers, and how their bodies are framed
         templates.py         heads that are like those before them
+        framing.py           where a body ends
     relay.py                 what is kept of an answer beside its path: the tap
 
     config.py                router.yaml, checked, as one immutable value

@@ -1,7 +1,6 @@
-"""Connections to providers: HTTP/1.1 over httptools, one request at a time, framing counted byte by
-byte.
+"""Connections to providers: HTTP/1.1 over httptools, one request at a time.
 
-A connection reads an answer's head whole, asks its receiver (`relay.py` has both kinds) what to do
+A connection reads an answer's head whole, asks its receiver what to do
 with it, and from then on hands over every block of bytes in the turn of the loop in which it
 arrived. It is strict: whatever is not plain HTTP/1.1 framing ends the connection, before the first
 byte as an `UpstreamError`, after it as a visible break.
@@ -12,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpResponseParser
 
 from routeur.errors import UpstreamError, UpstreamTimeout
+from routeur.framing import BROKEN, EMPTY_LINE, LINE_END, NOT_HTTP, Framing
 from routeur.heads import CHUNKED, UNTIL_CLOSE, Head, may_be_head, read_head
 from routeur.providers import Timeouts
 from routeur.receiver import Receiver
@@ -32,11 +32,7 @@ MAX_INTERIM = 20  # answers with 1xx before the real one
 # Decoded bytes that may gather before the receiver is asked to let go of what it need not keep.
 TRIM = 64 * 1024
 
-LINE_END = b"\r\n"
-EMPTY_LINE = b"\r\n\r\n"
 NO_HTTP = "the provider did not answer in HTTP"
-BROKEN = "the provider sent broken chunks"
-NOT_HTTP = (HttpParserError, HttpParserUpgrade)
 
 Write = Callable[[bytes], object]
 
@@ -45,30 +41,23 @@ class Stale(UpstreamError):
     """A reused connection ended before any byte of the answer: worth one more try on a new one."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Framing):
     """One connection; `receiver` is whose answer is under way, None while it is idle."""
 
     __slots__ = (
         "_buffer",
-        "_complete",
         "_drained",
         "_feed",
         "_interim",
-        "_keep",
-        "_left",
         "_no_body",
-        "_parser",
         "_pending",
-        "_surplus",
         "_timed",
         "_write",
         "born",
         "idle_for",
         "limits",
-        "on_body",
         "paused",
         "pool",
-        "receiver",
         "reused",
         "sending",
         "silent",
@@ -78,7 +67,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.transport: asyncio.Transport | None = None
-        self.receiver: Receiver | None = None
+        self.receiver = None
         self.reused = False
         self.born = pool.clock()
         self.limits = pool.timeouts
@@ -90,11 +79,10 @@ class Connection(asyncio.Protocol):
         self._write: Write | None = None
         self._feed: Write | None = None  # while a chunked body goes as it comes
         self._timed = False
-        self._keep: bool | None = None  # whether the provider does; None: its head has not come
+        self._keep = None
         self._interim = self._pending = self._left = 0
         self._buffer = b""
-        self._parser: Any = None
-        self.on_body: Callable[[bytes], None] | None = None
+        self._parser = self.on_body = None
 
     # ---- one exchange
 
@@ -207,14 +195,16 @@ class Connection(asyncio.Protocol):
         self.pool.open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        feed, receiver = self._feed, self.receiver
-        if feed is None or receiver is None or data[0] in LINE_END or EMPTY_LINE in data:
-            return self._received(data)
+        feed, write, receiver = self._feed, self._write, self.receiver
+        if write is None or receiver is None:
+            return self._head(data)
+        if feed is None or data[0] in LINE_END or EMPTY_LINE in data:
+            return self._body(receiver, write, data)
         # Nearly every block of a stream: it goes as it came, and no message can end in it.
         self.silent = 0.0
         try:
             feed(data)
-            cast(Write, self._write)(data)
+            write(data)
         except NOT_HTTP:
             return self._refuse(UpstreamError(BROKEN))
         except UpstreamError as error:
@@ -228,10 +218,8 @@ class Connection(asyncio.Protocol):
             self._pending = 1  # never nothing again: see `answering`
             receiver.gather()
 
-    def _received(self, data: bytes) -> None:
-        write, receiver = self._write, self.receiver
-        if write is None or receiver is None:
-            return self._head(data)
+    def _body(self, receiver: Receiver, write: Write, data: bytes) -> None:
+        """A block of a body that has to be counted, or may be its last."""
         self.silent = 0.0
         if self._left == CHUNKED and not receiver.decoded:
             data = self._count_chunks(data)
@@ -281,14 +269,6 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
-
-    # ---- llhttp's callbacks (`on_body` is the receiver's `pieces.append`)
-
-    def on_headers_complete(self) -> None:
-        self._keep = self._parser.should_keep_alive()  # only here is it right
-
-    def on_message_complete(self) -> None:
-        self._complete = True
 
     # ---- inside
 
@@ -340,7 +320,7 @@ class Connection(asyncio.Protocol):
         """The head, and what has come after it; None: it is not whole yet."""
         head = None
         while True:
-            end = data.find(b"\r\n\r\n") + 4
+            end = data.find(EMPTY_LINE) + 4
             if end < 4:
                 self._wait_for_more(data)
                 return None
@@ -391,55 +371,6 @@ class Connection(asyncio.Protocol):
         data = self._count(data) if data else data
         if length == CHUNKED and self.receiver is not None and not self.receiver.decoded:
             self._feed = self._parser.feed_data
-        return data
-
-    def _count(self, data: bytes) -> bytes:
-        """Take a block of the body, of which what belongs to it is to be written.
-
-        Where the framing breaks, the exchange is over (`receiver` is None).
-        """
-        receiver = cast(Receiver, self.receiver)
-        if self._left == CHUNKED:
-            before = len(receiver.pieces)
-            data = self._count_chunks(data)
-            return b"".join(receiver.pieces[before:]) if receiver.decoded else data
-        if self._left >= 0:
-            size = len(data)
-            if size >= self._left:
-                self._surplus = size > self._left
-                data = data[: self._left]
-                self._complete = True
-            self._left -= len(data)
-        receiver.pieces.append(data)
-        return data
-
-    def _count_chunks(self, data: bytes) -> bytes:
-        """Take a block of a chunked body; returns what belongs to it.
-
-        llhttp says that a message ended, not where, and swallows line ends after it: so no feed
-        goes beyond an empty line, which is where a message can end.
-        """
-        feed = self._parser.feed_data
-        try:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 and data[0] not in LINE_END:
-                feed(data)
-                return data
-            start = 0
-            if data[0] in LINE_END:  # the empty line may have been cut by the network
-                while start < min(4, len(data)) and not self._complete:
-                    feed(data[start : start + 1])
-                    start += 1
-            while not self._complete and (end := data.find(b"\r\n\r\n", max(0, start - 3))) >= 0:
-                feed(data[start : end + 4])
-                start = end + 4
-            if self._complete:
-                self._surplus = start < len(data)
-                return data[:start]
-            if start < len(data):
-                feed(data[start:])
-        except NOT_HTTP:
-            self._refuse(UpstreamError(BROKEN))
         return data
 
     def _finish(self, surplus: bool) -> None:

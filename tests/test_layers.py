@@ -36,7 +36,7 @@ ORDER = """
     recording compaction background responses eventlog
     store
     endpoint addressing rawpredict asking turn_sockets upstream_socket handshake
-    body local pool relay upstream receiver templates heads frames
+    body local pool relay upstream framing receiver templates heads frames
     credentials aws google refresh providers catalogue usage calibration
     redaction headers errors
     dialects
