@@ -54,6 +54,7 @@ The modules, in reading order: first the path of a request, then what stands bes
         spending.py          what it may use it for: reserved before each attempt
     passage.py               one attempt: the way to a provider and back
         reply.py             its answer: judged, held until it may go, then copied
+            traced.py        one that gets a block of ours
         translated.py        the same where the provider speaks another dialect
         stream.py            the frames of such an answer, through the neutral events
         asked.py             the same where routeur asks for usage, and withholds it

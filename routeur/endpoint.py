@@ -14,6 +14,7 @@ from routeur.providers import Credential, Provider, Tls
 
 NOTHING: frozenset[bytes] = frozenset()
 NO_LINES: Mapping[bytes, bytes] = {}
+SHORTEST = 8  # characters of a key that is looked for
 
 
 class Endpoint:
@@ -33,6 +34,7 @@ class Endpoint:
         "identity",
         "pool",
         "provider",
+        "secret",
     )
 
     def __init__(self, provider: Provider, credential: Credential, pool: Pool) -> None:
@@ -42,6 +44,8 @@ class Endpoint:
         added = {**provider.headers, **identify(provider.auth, credential.api_key)}
         origin = pool.origin
         self.identity = identity(credential)
+        key = credential.api_key.reveal().encode("latin-1") if credential.api_key else b""
+        self.secret = key if len(key) >= SHORTEST else b""  # which is in no text by chance
         self._replaced = frozenset(name.lower().encode() for name in provider.headers)
         if self.identity is not None:
             self._replaced |= self.identity.names

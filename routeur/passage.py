@@ -21,9 +21,10 @@ from routeur.marks import mark_body
 from routeur.measure import used
 from routeur.pool import Connections
 from routeur.race import Lost, Race
-from routeur.reply import Reply, Traced
+from routeur.reply import Reply
 from routeur.routing import Place
 from routeur.server import ClientConnection
+from routeur.traced import Traced
 from routeur.upstream import Connection, Stale
 from routeur.usage import Price, bill, micro
 
@@ -117,6 +118,10 @@ class Passage(Reply):
         """The request's head, but for its framing and its end."""
         facts = self.facts
         return self.place.endpoint.head(facts.method, self.target, facts.inbound, self.without)
+
+    @property
+    def secret(self) -> bytes:
+        return self.place.endpoint.secret
 
     @property
     def pool(self) -> Connections:

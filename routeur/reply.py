@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from routeur.answers import about, with_block
+from routeur.answers import about
 from routeur.call import Attempt, Call
 from routeur.dialects.opening import BrokenOpening, Opening, begins_well, check_whole, ping
 from routeur.dialects.refusals import Refusal, read_refusal
@@ -31,14 +31,12 @@ HEADERS, FIRST_EVENT, FIRST_TOKEN = "headers", "first_event", "first_token"  # w
 OUR_CREDENTIAL = frozenset([401, 402, 403])
 HOLD = 64 * 1024  # bytes of a stream, or of an error, that are held at most
 HOLD_JSON = 256 * 1024  # of an unstreamed answer
-TRACED_AT_MOST = 16 * 1024 * 1024  # of an answer to which `Routeur-Trace: true` adds its block
 LATE = 2.0  # seconds after the head: a comment that comes later says that the provider is alive
 ERROR_BODY = 2.0  # seconds for which the rest of an error is waited for
 
 # Some 400s are about our account: a key that Gemini does not know, credit that is used up.
 _OURS_IN_400 = frozenset(["gemini", "anthropic"])
 _JUDGED_BODY = (b"text/event-stream", b"application/json", b"text/html")
-_LENGTH = re.compile(rb"\r\ncontent-length:[^\r]*(?=\r\n)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\n(retry-after(?:-ms)?):[ \t]*([^\r]*)", re.IGNORECASE)
 
 
@@ -144,6 +142,11 @@ class Reply(Tap):
     def hopeful(self) -> bool:
         """Whether another attempt is allowed."""
         return False
+
+    @property
+    def secret(self) -> bytes:
+        """Our key at the provider, if there is one that is no ordinary word."""
+        return b""
 
     def expected(self) -> bytes:
         """The Content-Type that an answer has if it does not say."""
@@ -345,9 +348,9 @@ class Reply(Tap):
         head, held = self._head, self._held
         self._head = self._opening = self._at_end = None
         self._held = []
+        begun = self._begin(head)
         self.write = self.out
         self.connection.redirect(self, self.out)
-        begun = self._begin(head)
         if self.final:
             self.settle()
         self.out(begun + b"".join(held))
@@ -356,6 +359,8 @@ class Reply(Tap):
         """The client's head. From here on this answer is the client's."""
         self.on_start()
         self.started = True
+        if head.status >= 400 and self.secret:
+            self._hide(self.secret)
         call, attempt = self.call, self.attempt
         sent, answered = attempt.sent, attempt.answered
         call.status, call.sent, call.first_byte = head.status, sent, answered
@@ -378,6 +383,19 @@ class Reply(Tap):
             framing,
         )
 
+    def _hide(self, secret: bytes) -> None:
+        """An error may repeat what it was asked with: our key stays here, its length does not
+        change.
+        """
+        out, copied = self.out, self.write is self.out
+
+        def write(data: bytes) -> object:
+            return out(data.replace(secret, b"*" * len(secret)))
+
+        self.out = write
+        if copied:
+            self.write = write
+
     def _keep_alive(self, head: Head, seconds: float) -> None:
         """Tell the client now and then that the answer is still to come."""
         form = self.manner.format
@@ -399,59 +417,3 @@ class Reply(Tap):
         if head.length == CHUNKED and not self.decoded:
             return b"%x\r\n%b\r\n" % (len(frame), frame)
         return frame
-
-
-class Traced(Reply):
-    """An answer that is held whole, and gets a top-level block `routeur` if it is a JSON object.
-
-    `measure` reads what the answer has used.
-    """
-
-    measure: Callable[[], None]
-
-    def head(self, head: Head, whole: bool) -> bytes:
-        self.attempt.status = head.status
-        self.attempt.answered = time.perf_counter()
-        self.expect(None, head.content_type, head.content_encoding)
-        if head.status >= 300 and self._refuses(head.status):
-            return self._collect(head, whole)
-        self._head, self._held, self.write = head, [], self._hold_on
-        self._at_end = self._finish
-        return b""
-
-    def gather(self) -> None:
-        """Nothing is let go of before the end."""
-        if self._head is None:
-            super().gather()
-
-    def pass_on(self) -> None:
-        self._finish()
-        self.complete = True
-
-    def _hold_on(self, data: bytes) -> None:
-        if self._keep(data) > TRACED_AT_MOST:
-            self._go()  # as it is, without a block
-
-    def _finish(self) -> None:
-        """Write the whole answer with its block."""
-        assert self._head is not None
-        head = self._head
-        if self.attempt.status < 300:
-            opening = self._open(head)
-            try:
-                if not any(opening.feed(piece) for piece in self.pieces):
-                    opening.end()
-            except BrokenOpening as broken:
-                raise Broken(broken) from None
-        self._head = self._at_end = None
-        body = b"".join(self.pieces)
-        call = self.call
-        call.status, call.ended = head.status, time.perf_counter()
-        call.request_id = call.request_id or sane_id(head.request_id.decode("latin-1"))
-        self.measure()
-        body = with_block(body, call)
-        length = b"Content-Length: %d\r\n" % len(body)
-        passed = _LENGTH.sub(b"", head.passed) + length
-        begun = self._begin(Head(head.status, head.line, passed, len(body)))
-        self.settle()
-        self.out(begun + body)

@@ -25,7 +25,7 @@ ORDER = """
     config config_rules config_providers config_models config_clouds config_values presets yamlfile
     proxy payloads realtime turn_passage conversions recorded translated stream asked noting passage
     reasons choosing decision permits attempts routing spending admission
-    reply answers server lasting log booking traces metrics measure race
+    traced reply answers server lasting log booking traces metrics measure race
     facts multipart
     rules
     words marks score board stickiness verdicts conversation
