@@ -140,8 +140,17 @@ class Value:
         if name[2] is not None:
             return value or name[2]
         if value is None:
-            raise Wrong(f"{name[1]} is not set; set it, or write ${{{name[1]}:-default}}")
+            raise Wrong(self._missing())
         return value
+
+    def _missing(self) -> str:
+        """Says of all variables in the value that are not there that they are not."""
+        found = [_NAME.fullmatch(each) for each in _VARIABLE.findall(self.raw() or "")]
+        unset = [n[1] for n in found if n and n[2] is None and n[1] not in self.file.environ]
+        first, several = unset[0], len(set(unset)) > 1
+        them, are = ("them", "are") if several else ("it", "is")
+        names = " and ".join(dict.fromkeys(unset))
+        return f"{names} {are} not set; set {them}, or write ${{{first}:-default}}"
 
     def entries(self) -> dict[str, Value]:
         """A mapping's values by name; a name that stands twice is a finding."""

@@ -105,6 +105,7 @@ WRONG = [
     ("retries:\n  statuses: [429, 200]", "2: retries.statuses[1]: expected a whole number from 400 to 599, found 200"),
     ("store: mysql://x", "1: store: expected memory:, sqlite:FILE or redis://HOST:PORT/DB"),
     ("auto: {classifier: f}", '1: auto.classifier: expected "module:function", as in "classifier:difficulty", not "f"'),
+    ("store: 'redis://${USER}:${PASS}@${USER}'", "1: store: USER and PASS are not set; set them, or write ${USER:-default}"),
     ("log: {level: '${LEVEL}'}", "1: log.level: LEVEL is not set; set it, or write ${LEVEL:-default}"),
     ("log: {level: '${1X}'}", '1: log.level: expected ${NAME} or ${NAME:-default}, found "${1X}"'),
     ("auth: {master_key: a b}", "1: auth.master_key: expected a key of printable ASCII without spaces"),
