@@ -343,7 +343,7 @@ class Router:
         for pool in [*self._pools]:
             pool.tick(SWEEP)
             pool.sample(self.metrics.chunk_delay)
-            if id(pool) not in current and not pool.active:
+            if id(pool) not in current and not pool.connecting and not pool.active:
                 pool.close()
                 self._pools.remove(pool)
         self._timer = loop.call_later(SWEEP, self._sweep)

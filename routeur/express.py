@@ -205,7 +205,11 @@ class Express:
         for passage in passages:
             passage.settle()
         for passage in passages:
-            passage.deliver()
+            try:
+                passage.deliver()
+            except Exception as bug:  # it must not take the others with it
+                passage.client.server.malformed(500, bug)
+                passage.client.abort()
 
     def left(self, exchange: Any) -> None:
         """The client of an attempt has gone, or of attempts that no handler has taken over."""
@@ -357,4 +361,5 @@ class ExpressPassage(Passage):
         except RuntimeError:  # uvloop's word for a client that is gone, of which we hear next
             if not self.gone:
                 raise
+        self.express.finished(self.call)
         client.end(keep=self.keep)

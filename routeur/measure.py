@@ -60,7 +60,7 @@ def _members(document: bytes) -> Json:
     """The members of an answer, at least those that tell usage; raises orjson.JSONDecodeError."""
     try:
         found = _document(document)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = _NOTHING
     if found.usage is None:
         if found.metadata is None:

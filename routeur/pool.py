@@ -140,6 +140,7 @@ class Pool:
         self.idle_limit = IDLE
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
+        self.connecting = 0  # how many are on their way
         self.templates = Templates()
         self._step = SELDOM
         self._passed = 0.0  # seconds since silence was counted
@@ -188,9 +189,18 @@ class Pool:
         self, seconds: float, make: Callable[[Pool], Connection] = Connection
     ) -> Connection:
         """A new connection; raises UpstreamError (refused, no such host, TLS), UpstreamTimeout."""
+        made: list[Connection] = []  # of which uvloop may not tell that they are lost
+
+        def making() -> Connection:
+            made.append(make(self))
+            return made[-1]
+
+        self.connecting += 1
         try:
             async with asyncio.timeout(seconds):
-                return await self._connect(make)
+                connection = await self._connect(making)
+            made.clear()
+            return connection
         except TimeoutError:
             raise UpstreamTimeout("the provider could not be reached in time") from None
         except ssl.SSLCertVerificationError:
@@ -201,8 +211,11 @@ class Pool:
             raise UpstreamError("the provider's host name could not be resolved") from None
         except OSError as error:
             raise UpstreamError(f"the provider could not be reached ({_why(error)})") from None
+        finally:
+            self.connecting -= 1
+            self.open.difference_update(made)
 
-    async def _connect(self, make: Callable[[Pool], Connection]) -> Connection:
+    async def _connect(self, make: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         tunnels = self.proxy is not None and self.origin.secure
         context = self._context if self.origin.secure else None
@@ -211,7 +224,7 @@ class Pool:
         host, port, *scope = addresses[0][4]
         if len(addresses) == 1 and not tunnels and not any(scope):  # no race: uvloop does it in C
             transport, connection = await loop.create_connection(
-                lambda: make(self), host, port, ssl=context, server_hostname=name
+                make, host, port, ssl=context, server_hostname=name
             )
             transport.get_extra_info("socket").setsockopt(*KEEPALIVE)
             return connection
@@ -224,7 +237,7 @@ class Pool:
             if tunnels:
                 await self._tunnel(sock)
             _, connection = await loop.create_connection(
-                lambda: make(self), sock=sock, ssl=context, server_hostname=name
+                make, sock=sock, ssl=context, server_hostname=name
             )
         except BaseException:
             sock.close()

@@ -15,19 +15,22 @@ from routeur.heads import BODILESS, CHUNKED, Head
 
 LEARNT = 8  # heads with the same names in the same order, after which these are known
 AT_MOST = 4  # templates of one provider
+LONGEST = 100  # names; a head with more has no template
 REMEMBERED = 64  # kinds of heads that are counted; a provider with more is not worth it
 
 _NAME = re.compile(rb"\r\n([^:\r\n]*):")
-_TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
+# Possessive, so that nothing is tried twice.
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"
 _LINE = rb"(?P<line>HTTP/1\.1 (?P<status>[2-9][0-9]{2})(?: %b)?)" % _TEXT
 _GROUPS = ("line", "status", "length", "type", "coding", "id")
 _VALUES = {
-    b"content-length": rb"[ \t]*(?P<length>[0-9]{1,18})[ \t]*",
-    b"content-type": rb"[ \t]*(?P<type>%b)" % _TEXT,
-    b"content-encoding": rb"[ \t]*(?P<coding>%b)" % _TEXT,
-    b"x-request-id": rb"[ \t]*(?P<id>%b)" % _TEXT,
-    b"connection": rb"[ \t]*(?i:keep-alive)[ \t]*",
-    b"transfer-encoding": rb"[ \t]*(?i:chunked)[ \t]*",
+    b"content-length": rb"[ \t]*+(?P<length>[0-9]{1,18}+)[ \t]*+",
+    b"content-type": rb"[ \t]*+(?P<type>%b)" % _TEXT,
+    b"content-encoding": rb"[ \t]*+(?P<coding>%b)" % _TEXT,
+    b"x-request-id": rb"[ \t]*+(?P<id>%b)" % _TEXT,
+    b"connection": rb"[ \t]*+(?i:keep-alive)[ \t]*+",
+    b"proxy-connection": rb"[ \t]*+(?i:keep-alive)[ \t]*+",  # llhttp heeds that, too
+    b"transfer-encoding": rb"[ \t]*+(?i:chunked)[ \t]*+",
 }
 
 
@@ -84,7 +87,7 @@ def _made(names: tuple[bytes, ...]) -> Template | None:
     """A template for heads with these names; None where one of them would have to be weighed."""
     low = [name.lower() for name in names]
     framed = [name for name in low if name in (b"content-length", b"transfer-encoding")]
-    if len(framed) != 1 or any(low.count(name) > 1 for name in _VALUES):
+    if len(framed) != 1 or len(names) > LONGEST or any(low.count(name) > 1 for name in _VALUES):
         return None
     pattern, runs, open = _LINE, 0, False
     for name, known in zip(names, low, strict=True):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from routeur.dialects import FAMILIES
 from routeur.express import FEW, LONGEST, REMEMBERED, Express, ExpressPassage
 from routeur.pool import Pool
 from routeur.server import IDLE_CONNECTION, IDLE_SWEEP, MAX_QUEUED, ClientConnection, Server
+from routeur.upstream import Connection
 from tests.conftest import Client, MakeRouter, merged, parse, settings
 from tests.fake import (
     CLOSE,
@@ -770,6 +771,37 @@ async def test_the_provider_is_gone(
     assert len(taken) == 1
 
 
+@pytest.mark.parametrize("express", [False, True], ids=["without", "with"])
+async def test_reload_while_it_connects(
+    make_router: MakeRouter, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, express: bool
+) -> None:
+    """The connection that comes then has the timeouts of the configuration it belongs to."""
+    monkeypatch.setattr("routeur.app.SWEEP", 0.02)
+    client = await make_router(providers={"openai": {"timeouts": {"first_byte": "200ms"}}})
+    upstream.sends(whole(JSON))
+    one = await talk(client, warm=request())
+    if not express:
+        client.router.server.express = None
+    await upstream.drop()
+    connect, go, waits = Pool._connect, asyncio.Event(), asyncio.Event()
+
+    async def slow(pool: Pool, make: Callable[[], Connection]) -> Connection:
+        waits.set()
+        await go.wait()
+        return await connect(pool, make)
+
+    monkeypatch.setattr(Pool, "_connect", slow)
+    upstream.sends(HOLD)
+    one.writer.write(request())
+    await waits.wait()
+    client.router.reload(client.router.config)
+    old = [pool for pool in client.router._pools if pool.connecting]
+    client.router._sweep()
+    assert old and old[0] in client.router._pools
+    go.set()
+    assert (await one.answer())[0].startswith(b"HTTP/1.1 504 ")
+
+
 async def test_the_client_leaves_while_it_connects(
     router: Client, upstream: Upstream, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -850,6 +882,55 @@ async def test_the_client_leaves_before_its_answer_goes(
     assert (last.status, last.aborted_by, last.estimated) == (499, "client", False)
     assert last.usage is not None and last.usage.output_total == 1
     assert passage.place.standing.inflight == 0
+
+
+async def test_one_mistake_of_ours(
+    router: Client, upstream: Upstream, bugs: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of one answer does not keep those that go with it."""
+    deliver, mistakes = ExpressPassage.deliver, [ValueError("a bug")]
+
+    def delivering(self: ExpressPassage) -> None:
+        if mistakes and len(taken) > 1:
+            raise mistakes.pop()
+        deliver(self)
+
+    taken: list[ExpressPassage] = []
+    arrive = Express.arrive
+    monkeypatch.setattr(Express, "arrive", lambda *both: (taken.append(both[1]), arrive(*both)))
+    monkeypatch.setattr(ExpressPassage, "deliver", delivering)
+    upstream.sends(whole(JSON))
+    await talk(router, warm=request())
+    upstream.sends(HOLD, whole(JSON))
+    talks = [await talk(router) for _ in range(4 * FEW)]
+    for one in talks:
+        one.writer.write(request())
+    await upstream.requested(1 + len(talks))
+    upstream.release()
+    answers = await asyncio.gather(*(one.answer() for one in talks), return_exceptions=True)
+    lost = [answer for answer in answers if isinstance(answer, Exception)]
+    assert (len(lost), len(bugs), mistakes) == (1, 1, [])
+    assert router.router.metrics.inflight == 0
+    bugs.clear()
+
+
+ODD = {
+    "no UTF-8": b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"x":"\xff"}}',
+    "deep": b'{"choices":%b%b,"usage":{"prompt_tokens":1,"completion_tokens":1}}'
+    % (b"[" * 1000, b"]" * 1000),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_odd_answers_are_booked(router: Client, upstream: Upstream, name: str) -> None:
+    """With what they have used."""
+    upstream.sends(whole(JSON))
+    upstream.sends(whole(ODD[name]))
+    one = await talk(router, warm=request())
+    assert (await one.ask(request()))[1] == ODD[name]
+    last = [*router.router.traces._by_id.values()][-1]
+    assert last.usage is not None and last.usage.output_total == 1
+    assert (last.estimated, router.router.metrics.inflight) == (False, 0)
 
 
 # ── clients that leave

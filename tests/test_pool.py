@@ -502,3 +502,23 @@ async def test_plain_http_through_a_proxy(make_router: MakeRouter, upstream: Ups
     assert answer.status == 200
     assert upstream.request.target == b"http://provider.example/v1/chat/completions"
     assert upstream.request.header("host") == "provider.example"
+
+
+async def test_given_up_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop says no word of a connection that is cancelled then: nothing of it stays."""
+    pool = Pool(Origin.of("http://127.0.0.1:9"), timeouts=LIMITS)
+    made = asyncio.Event()
+
+    async def connect(self: Pool, make: Callable[[], Connection]) -> None:
+        self.open.add(make())
+        made.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Pool, "_connect", connect)
+    task = asyncio.create_task(pool.connect(5))
+    await made.wait()
+    assert (len(pool.open), pool.connecting) == (1, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (len(pool.open), pool.connecting) == (0, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from routeur.errors import UpstreamError
 from routeur.heads import CHUNKED, Head, read_head
-from routeur.templates import AT_MOST, LEARNT, REMEMBERED, Templates
+from routeur.templates import AT_MOST, LEARNT, LONGEST, REMEMBERED, Templates
 
 HEADS = {
     "openai": (
@@ -89,6 +89,7 @@ WRONG = {
     "a name more": (b"\r\nDate:", b"\r\nContent-Length: 12\r\nDate:"),
     "a space in a name": (b"\r\nDate:", b"\r\nDate :"),
     "closes": (b"keep-alive", b"close"),
+    "spaces without end": (b": 12\r\n", b": " + b" " * 50_000 + b"x\r\n"),
     "private names": (b"keep-alive", b"keep-alive, openai-processing-ms"),
     "no number": (b": 12\r\n", b": 1e2\r\n"),
     "a sign": (b": 12\r\n", b": +12\r\n"),
@@ -108,6 +109,27 @@ def test_anything_else(name):
     raw = HEADS["openai"]
     assert raw.count(WRONG[name][0]) == 1
     assert learnt(raw).read(raw.replace(*WRONG[name])) is None
+
+
+def test_nothing_is_tried_twice():
+    """Blanks that may belong to two parts of a pattern would take minutes."""
+    blanks = b" " * 20_000
+    raw = HEADS["gzip"].replace(b"\r\n\r\n", b"\r\nContent-Type: a\r\nx-request-id: b\r\n\r\n")
+    odd = raw.replace(b"GZIP", blanks).replace(b": a", b":" + blanks).replace(b": b", blanks)
+    assert learnt(raw).read(raw) is not None
+    assert learnt(raw).read(odd.replace(b"7 ", b"x")) is None
+
+
+def test_a_proxys_word_counts():
+    """llhttp reads it as `Connection`."""
+    raw = b"HTTP/1.1 200 OK\r\nProxy-Connection: %b\r\nContent-Length: 1\r\n\r\n"
+    assert learnt(raw % b"close").known == []
+    assert learnt(raw % b"keep-alive").read(raw % b"close") is None
+
+
+def test_heads_with_hundreds_of_names_are_not_learnt():
+    names = b"".join(b"x-%d: 1\r\n" % number for number in range(LONGEST))
+    assert learnt(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n%b\r\n" % names).known == []
 
 
 def test_of_several():
