@@ -71,17 +71,7 @@ class Router:
         self._pools: list[Pool] = []
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Server | None = None
-        self.books = Bookkeeping(
-            config.store,
-            config.auth.secret,
-            _terms(config),
-            lambda text: self.log.event("warning", "store", text),
-            lambda: self.express.forget(self.config.server.max_body),
-            master=config.auth.master_key,
-            management=config.auth.management_key,
-            keep_for=config.traces.keep,
-            keep=config.traces.max,
-        )
+        self.books = self._bookkeeping(config)
         self.keys = self.books.keys
         self.traces = self.books.traces
         self.metrics = Metrics(*_labels(config))
@@ -112,6 +102,24 @@ class Router:
             self.proxy, config.server.max_body, self.metrics.started, self._finished
         )
         self.server: Server
+        self._front = self._made_front()
+        self._front.configure(config.server.host, config.server.max_body, config.off)
+        self.handle = self._front.handle
+
+    def _bookkeeping(self, config: Config) -> Bookkeeping:
+        return Bookkeeping(
+            config.store,
+            config.auth.secret,
+            _terms(config),
+            lambda text: self.log.event("warning", "store", text),
+            lambda: self.express.forget(self.config.server.max_body),
+            master=config.auth.master_key,
+            management=config.auth.management_key,
+            keep_for=config.traces.keep,
+            keep=config.traces.max,
+        )
+
+    def _made_front(self) -> Front:
         own = Own(
             self.books,
             self.peers,
@@ -121,7 +129,7 @@ class Router:
             lambda: _ground(self.config),
             self.log,
         )
-        self._front = Front(
+        return Front(
             self.proxy,
             self.express,
             self.stateful,
@@ -132,8 +140,6 @@ class Router:
             self.log,
             self._bug,
         )
-        self._front.configure(config.server.host, config.server.max_body, config.off)
-        self.handle = self._front.handle
 
     def _stateful(self, config: Config) -> Stateful:
         return Stateful(
