@@ -19,7 +19,7 @@ from typing import Any
 from routeur import __version__, commands, explain, inventory, litellm, top, workers
 from routeur.app import Router
 from routeur.bus import RELOAD, Bus
-from routeur.config import Config, load, parse, problems
+from routeur.config import Config, Server, load, parse, problems
 from routeur.errors import ConfigError, RouteurError
 from routeur.log import Log, quiet_aiohttp
 from routeur.store.base import StoreUnusable
@@ -160,9 +160,9 @@ def _offer(options: argparse.Namespace) -> inventory.Offer:
 
 
 def _listening(options: argparse.Namespace) -> tuple[str, int]:
-    """Where a server of the configuration listens."""
-    server = _config(options).server
-    return server.host, server.port
+    """Where `top` finds the server; nothing else of the file has to be in order for that."""
+    default = Server()
+    return top.host_and_port(_file(options.config), os.environ, (default.host, default.port))
 
 
 def _complaints(text: str, name: str) -> list[str]:

@@ -37,8 +37,8 @@ class Spread:
 class Row:
     """A credential, or one of its models.
 
-    `state` is in words. Errors by status are those since the server's start, and the new ones among
-    them; a limit of None is none.
+    `state` is in words. Errors by status are those since the server's processes started, and the
+    new ones among them; a limit of None is none.
     """
 
     name: str
@@ -66,10 +66,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Of the whole server. Sums are those since its start, or since its workers' start.
+    """Of the whole server. Sums are those since its processes started.
 
     What is of the last interval is None, or empty, where there is none. `tokens_last_minute` is
     what the credentials have used, `error_share` that of answers with a status of 400 or more.
+    `cost_usd` is None where tokens were counted, and nothing had a price.
     """
 
     server: str
@@ -80,7 +81,7 @@ class Overview:
     requests: int
     tokens: int
     tokens_last_minute: int
-    cost_usd: float
+    cost_usd: float | None
     event_loop_lag_seconds: float
     interval_seconds: float | None
     requests_per_second: float | None
@@ -105,7 +106,7 @@ def overview(server: str, look: Look, interval: Interval | None) -> Overview:
         requests=round(sum(look.requests.values())),
         tokens=round(look.tokens),
         tokens_last_minute=sum(each.current_tpm for each in health.credentials.values()),
-        cost_usd=look.cost_usd,
+        cost_usd=_cost(look),
         event_loop_lag_seconds=look.lag,
         interval_seconds=interval.seconds if interval else None,
         requests_per_second=sum(requests.values()) / interval.seconds if interval else None,
@@ -116,6 +117,11 @@ def overview(server: str, look: Look, interval: Interval | None) -> Overview:
         first_token=_spread(interval.first_token if interval else {}),
         credentials=rows(health, interval.errors if interval else {}),
     )
+
+
+def _cost(look: Look) -> float | None:
+    """None where it is not known: a price of nothing looks the same as no price."""
+    return look.cost_usd if look.cost_usd or not look.tokens else None
 
 
 def error_share(requests: Mapping[str, int]) -> float | None:

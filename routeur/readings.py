@@ -50,7 +50,7 @@ class CredentialLoad(Load, frozen=True, kw_only=True):
 
 class ModelLoad(Load, frozen=True, kw_only=True):
     """Of a credential with one model: also for how many seconds its provider wants to be left
-    alone, and its errors by status since the server's start.
+    alone, and its errors by status since the server's processes started.
     """
 
     credential: str
@@ -73,10 +73,18 @@ class _Readiness(msgspec.Struct, frozen=True):
     status: str
 
 
+class _Told(msgspec.Struct, frozen=True):
+    message: str
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Told
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """The pages at a moment of the monotonic clock. What is counted is so since the server's
-    start; times are in seconds.
+    processes started: one that is replaced takes its figures along. Times are in seconds.
     """
 
     at: float
@@ -110,6 +118,14 @@ def read(at: float, readiness: bytes, health: bytes, metrics: bytes) -> Look:
         duration=_buckets(samples, "routeur_request_duration_seconds"),
         first_token=_buckets(samples, "routeur_time_to_first_token_seconds"),
     )
+
+
+def refusal(body: bytes) -> str:
+    """Why a page is refused, if routeur says so; else nothing."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error.message
+    except (ValueError, RecursionError):
+        return ""
 
 
 def parse(text: str) -> Samples:

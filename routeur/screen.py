@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from routeur.columns import table
+from routeur.columns import GAP, MORE, table
 from routeur.overview import OK, Overview, Row, Spread, errors
 from routeur.readings import Bound
 
 HEAD = ("CREDENTIAL", "TYPE", "RPM", "TPM", "ERRORS", "STATE")
-_NUMBERS, _TEXTS = (2, 3), (5, 4, 1, 0)
-_COLOURS = {"title": "1", "good": "32", "warn": "33", "bad": "31"}
+_NUMBERS = (2, 3)
+# Columns, and to how many characters they are shortened, one after the other, where room is short.
+_GIVEN_UP = ((0, 12), (5, 36), (1, 8), (4, 8), (0, 8), (5, 8))
+_COLOURS = {"title": "1", "good": "32", "warn": "33", "bad": "31", "old": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,17 @@ class Line:
         return f"\x1b[{colour}m{self.text}\x1b[0m" if colour else self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why nothing is known but what was at the time `as_of`. `closed`: connections are not taken,
+    as by a server that drains.
+    """
+
+    why: str
+    as_of: str
+    closed: bool = False
+
+
 def printable(text: str) -> str:
     """Text without what a terminal would obey, or what changes the direction of writing."""
     return "".join([each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text])
@@ -37,23 +50,40 @@ def render(
     models: bool = False,
     width: int | None = None,
     height: int | None = None,
-    lost: str = "",
+    lost: Lost | None = None,
 ) -> list[Line]:
     """At most `height` lines of at most `width` characters; None: as many as there are.
 
-    `lost` says that the figures are old, and why. Whatever the server said is made harmless here.
+    `lost` says that the figures are old. Whatever the server said is made harmless here.
     """
-    lines = [_title(shown, lost), *map(Line, _figures(shown)), Line("")]
-    lines += _credentials(shown.credentials, models, width)
+    title = _lost(shown, lost) if lost else [_title(shown)]
+    figures = [Line(text) for text in _figures(shown)]
+    credentials = [*_credentials(shown.credentials, models, width)]
+    if height is not None:
+        figures = figures[: _room(height - len(title), len(credentials))]
+    lines = [*figures, *([Line("")] if figures else []), *credentials]
+    if lost:
+        lines = [Line(line.text, "old") for line in lines]
+    lines = [*title, *lines]
     if height is not None and len(lines) > height:
         left = len(lines) - height + 1
-        lines = [*lines[: height - 1], Line(f"… {left} more lines")]
+        lines = [*lines[: height - 1], Line(f"{MORE} {left} more lines")]
     return [Line(printable(line.text)[:width], line.style) for line in lines]
 
 
-def _title(shown: Overview, lost: str) -> Line:
-    if lost:
-        return Line(f"routeur at {shown.server}: {lost}", "bad")
+def _room(height: int, credentials: int) -> int:
+    """How many lines of figures there may be, so that half of all are left for the credentials."""
+    return max(height - 1 - min(credentials, height // 2 + 1), 0)
+
+
+def _lost(shown: Overview, lost: Lost) -> list[Line]:
+    return [
+        Line(f"routeur at {shown.server}: {lost.why}", "warn" if lost.closed else "bad"),
+        Line(f"trying again; what stands below is as of {lost.as_of}"),
+    ]
+
+
+def _title(shown: Overview) -> Line:
     available, total = shown.credentials_available, shown.total_credentials
     text = f"{shown.ready}, {available} of {total} credentials available"
     well = shown.ready == "ready" and available == total
@@ -65,15 +95,22 @@ def _title(shown: Overview, lost: str) -> Line:
 
 
 def _figures(shown: Overview) -> Iterator[str]:
+    """The most important first: a low screen shows only these."""
     rate, tokens = _rate(shown.requests_per_second), _rate(shown.tokens_per_second)
     yield f"requests     {rate}{shown.inflight:,} under way, {shown.requests:,} so far"
     yield f"errors       {_errors(shown)}"
     used = shown.tokens_last_minute
     yield f"tokens       {tokens}{used:,} in the last minute, {shown.tokens:,} so far"
-    yield f"cost         ${shown.cost_usd:,.4f} so far, where prices are known"
     yield f"duration     {_spread(shown.duration, 'answer')}"
     yield f"first token  {_spread(shown.first_token, 'stream')}"
+    yield f"cost         {_cost(shown.cost_usd)}"
     yield f"event loop   at most {_time(shown.event_loop_lag_seconds)} late in the last 10 s"
+
+
+def _cost(usd: float | None) -> str:
+    if usd is None:
+        return "unknown: no call so far had a price"
+    return f"${usd:,.4f} so far, where prices are known"
 
 
 def _rate(value: float | None) -> str:
@@ -118,14 +155,34 @@ def _time(seconds: float) -> str:
 
 def _credentials(rows: Sequence[Row], models: bool, width: int | None) -> Iterator[Line]:
     listed = [*_with_models(rows)] if models else [(row.name, row) for row in rows]
-    cells = [_cells(name, row) for name, row in listed]
-    head, *lines = table(HEAD, cells, right=_NUMBERS, cut=_TEXTS, width=width).split("\n")
+    cells = [HEAD, *(_cells(name, row) for name, row in listed)]
+    if width is not None:
+        cells = _narrowed(cells, width)
+    head, *lines = table(cells[0], cells[1:], right=_NUMBERS).split("\n")
     yield Line(head, "title")
     for text, (_, row) in zip(lines, listed, strict=True):
         yield Line(text, _style(row))
     idle = sum(model.is_idle for row in rows for model in row.models) if models else 0
     if idle:
         yield Line(f"{idle:,} idle model{'s' * (idle != 1)} not shown")
+
+
+def _narrowed(lines: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """The cells of a table that has at most so many characters in a line, if that can be."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    room = width - len(GAP) * (len(widths) - 1)
+    for column, least in _GIVEN_UP:
+        spare = max(widths[column] - least, 0)
+        widths[column] -= min(spare, max(sum(widths) - room, 0))
+    return [tuple(map(_short, line, widths)) for line in lines]
+
+
+def _short(text: str, size: int) -> str:
+    """Without its middle, if need be: names often differ at their ends."""
+    if len(text) <= size:
+        return text
+    end = (size - len(MORE)) // 2
+    return text[: size - len(MORE) - end] + MORE + text[len(text) - end :]
 
 
 def _with_models(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from routeur.columns import terminal as terminal_width
 from routeur.errors import ConfigError
-from routeur.overview import as_json, overview
-from routeur.readings import Course, Look, between, read
-from routeur.screen import printable, render
+from routeur.overview import Overview, as_json, overview
+from routeur.readings import Course, Look, between, read, refusal
+from routeur.screen import Lost, printable, render
 from routeur.terminal import Terminal
+from routeur.yamlfile import File, integer, text
 
 EVERY = 1.0  # seconds
 SHORTEST, LONGEST = 0.1, 3600.0  # of those that may be asked for
 PATIENCE = 5.0  # seconds that a server has for an answer
 LARGEST = 64 << 20  # bytes of a page
-QUOTED = 200  # characters of an answer that was not expected
+QUOTED = 200  # characters of why a page is refused
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach who listens there
+
+# What may help whoever gets no answer.
+RUNNING = "is routeur running there? --url names another place"
+ANOTHER = "--url names another place"
+ENCRYPTED = "does it speak https://?"
+PLAIN = "does it speak http://?"
+CLOSED = (errno.ECONNREFUSED, errno.ENOENT)
+GONE = "takes no connections: it drains or has ended"
+TO_HTTPS = (301, 302, 307, 308, 400)  # what plain HTTP may get where HTTPS is wanted
 
 NOTE = """\
 Rates, errors and times are those of the last interval; RPM and TPM are the requests and tokens of
-the last minute, errors of a credential those since the server's start, with (+N) new ones. A time
-is as exact as the server's histograms: `<= 250 ms` is the bucket in which that quantile lies.
+the last minute, errors of a credential those since the server's processes started (a worker that
+is replaced takes its figures along), with (+N) new ones. A time is as exact as the server's
+histograms: `<= 250 ms` is the bucket in which that quantile lies.
 
 Keys: q or Ctrl-C ends it. No API key is needed: it asks /health, /health/readiness and /metrics.
 """
@@ -42,7 +56,14 @@ Options = argparse.Namespace
 
 
 class NoAnswer(OSError):
-    """Nobody answers, or not as routeur does."""
+    """Nobody answers, or not as routeur does. `closed`: connections are not taken, as by a server
+    that drains, or has ended.
+    """
+
+    def __init__(self, why: str, hint: str = RUNNING, *, closed: bool = False) -> None:
+        super().__init__(printable(why))
+        self.hint = hint
+        self.closed = closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +82,7 @@ def add(
     add_file: Callable[[argparse.ArgumentParser], None],
     listening: Callable[[Options], tuple[str, int]],
 ) -> None:
-    """Add it to a parser. `listening` reads the host and port of the configuration that options
-    name.
-    """
+    """Add it to a parser. `listening` says the host and port of the file that options name."""
     help = "watch a running server: requests, tokens, times, credentials"
     parser = commands.add_parser(
         "top",
@@ -102,6 +121,28 @@ def add(
         return 0
 
     parser.set_defaults(run=run)
+
+
+def host_and_port(
+    path: Path | None, environ: Mapping[str, str], default: tuple[str, int]
+) -> tuple[str, int]:
+    """Those of the server in a file, or `default`. Whatever else stands there may be wrong, or
+    want variables that only the server has. Raises ConfigError.
+    """
+    if path is None:
+        return default
+    try:
+        said = path.read_bytes().decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    source = File(said, str(path), environ)
+    server = source.top.section("server")
+    host = server.get("host", text, default[0])
+    port = server.get("port", integer(0, 65535), default[1])
+    if source.findings:
+        found = [each for _, each in source.findings]
+        raise ConfigError([f"{each}; or say with --url where it is" for each in found])
+    return host, port
 
 
 def place_of(host: str, port: int) -> Place:
@@ -149,6 +190,8 @@ class Server:
     def __init__(self, session: aiohttp.ClientSession, place: Place) -> None:
         self._session = session
         self._url = place.url
+        plain = place.url.startswith("http:") and place.socket is None
+        self._hint = ENCRYPTED if plain else RUNNING
 
     async def look(self) -> Look:
         """What it says now; raises NoAnswer."""
@@ -163,9 +206,11 @@ class Server:
         except TimeoutError:
             raise NoAnswer(f"no answer within {PATIENCE:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NoAnswer(_why(error)) from None
-        except (ValueError, RecursionError) as error:
-            raise NoAnswer(printable(f"what answers is not routeur: {error}")) from None
+            raise no_answer(error, self._hint) from None
+        except (ValueError, RecursionError):
+            raise NoAnswer(
+                "what answers is not routeur: its pages say other things", ANOTHER
+            ) from None
 
     async def _page(self, path: str, *expected: int) -> bytes:
         async with self._session.get(self._url + path, allow_redirects=False) as answer:
@@ -175,9 +220,14 @@ class Server:
                 if len(body) > LARGEST:
                     raise NoAnswer(f"{path} has more than {LARGEST >> 20} MiB")
             if answer.status not in expected:
-                said = printable(body[: 4 * QUOTED].decode("utf-8", "replace"))[:QUOTED]
-                raise NoAnswer(f"{path} is answered with status {answer.status}: {said}")
+                raise self._unexpected(path, answer.status, bytes(body))
             return bytes(body)
+
+    def _unexpected(self, path: str, status: int, body: bytes) -> NoAnswer:
+        if said := refusal(body):
+            return NoAnswer(f"{path} is answered with status {status}: {said[:QUOTED]}", ANOTHER)
+        why = f"what answers is not routeur: {path} has status {status}"
+        return NoAnswer(why, self._hint if status in TO_HTTPS else ANOTHER)
 
 
 @asynccontextmanager
@@ -193,11 +243,31 @@ async def asking(place: Place) -> AsyncIterator[Server]:
         yield Server(session, place)
 
 
-def _why(error: Exception) -> str:
-    """In few words: aiohttp's own repeat the address."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno) if error.errno > 0 else error.strerror or str(error)
-    return printable(str(error)) or type(error).__name__
+def no_answer(error: aiohttp.ClientError | OSError, hint: str) -> NoAnswer:
+    """What became of a question, in few words: aiohttp's own repeat the address. `hint` is the
+    one where something else than HTTP seems to be spoken.
+    """
+    cause = getattr(error, "os_error", error)
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return NoAnswer(f"its certificate is not trusted: {cause.verify_message}", ANOTHER)
+        case ssl.SSLError():
+            why = (cause.reason or "no TLS").replace("_", " ").lower()
+            return NoAnswer(f"it does not speak https: {why}", PLAIN)
+        case (
+            aiohttp.ServerDisconnectedError()
+            | ConnectionResetError()
+            | OSError(errno=errno.ECONNRESET)
+        ):
+            return NoAnswer("it hangs up without an answer", hint, closed=True)
+        case aiohttp.ClientResponseError():
+            return NoAnswer("what answers does not speak HTTP", hint)
+        case aiohttp.ClientPayloadError():
+            return NoAnswer("its answer breaks off")
+        case OSError() if cause.errno:
+            why = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or str(cause)
+            return NoAnswer(why, closed=cause.errno in CLOSED)
+    return NoAnswer(str(cause) or type(cause).__name__)
 
 
 # ---- showing
@@ -213,8 +283,7 @@ async def _top(place: Place, options: Options) -> None:
             else:
                 await live(server, first, place, options)
         except NoAnswer as error:
-            hint = "is routeur running there? --url names another place"
-            raise NoAnswer(f"{place}: {error} ({hint})") from None
+            raise NoAnswer(f"{place}: {error} ({error.hint})") from None
 
 
 async def _once(server: Server, first: Look, place: Place, options: Options) -> str:
@@ -279,8 +348,12 @@ class View:
 
     def _begin(self, look: Look) -> None:
         self._course = Course(look)
-        self._shown = overview(self._server, look, None)
-        self._lost, self._since = "", ""
+        self._show(overview(self._server, look, None))
+
+    def _show(self, shown: Overview) -> None:
+        self._shown = shown
+        self._lost: Lost | None = None
+        self._as_of = time.strftime("%H:%M:%S")
         self.draw()
 
     def draw(self) -> None:
@@ -306,12 +379,11 @@ class View:
             try:
                 look = await server.look()
             except NoAnswer as error:
-                self._since = self._since or time.strftime("%H:%M:%S")
-                self._lost = f"gone since {self._since}: {error}; trying again"
+                why = GONE if error.closed else str(error)
+                self._lost = Lost(why, self._as_of, error.closed)
                 self.draw()
                 continue
             if self._lost:
                 self._begin(look)
             else:
-                self._shown = overview(self._server, look, self._course.then(look))
-                self.draw()
+                self._show(overview(self._server, look, self._course.then(look)))

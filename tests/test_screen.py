@@ -10,10 +10,13 @@ import pytest
 
 from routeur.overview import Row, Spread, as_json, lasting, overview
 from routeur.readings import Bound, between, read
+from routeur.screen import Lost
 from routeur.screen import render as lines_of
 from tests.clients import HOME
 from tests.looks import BAN, credential, health, look, metrics, model
 
+LOST = Lost("no answer within 5 s", "12:03:04")
+BANNED = "banned: status 401, 3 times since the last success, 56s left"
 EVIL = "a\x1b[2J\x07\x9b\u202eb\nc"
 
 
@@ -136,7 +139,7 @@ def busy() -> Any:
                 1204,
                 errors={"401": 12},
                 is_banned=True,
-                state="banned: status 401, 42s left",
+                state=BANNED,
             ),
             facts(
                 "azure.eu",
@@ -165,17 +168,55 @@ def test_before_there_is_an_interval() -> None:
 
 
 @pytest.mark.parametrize("width", [0, 1, 10, 40, 79, 200])
-@pytest.mark.parametrize("height", [1, 2, 9, 12, 50])
-def test_it_fits(width: int, height: int) -> None:
-    shown = lines_of(busy(), width=width, height=height)
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 9, 12, 50])
+@pytest.mark.parametrize("lost", [None, LOST])
+def test_it_fits(width: int, height: int, lost: Lost | None) -> None:
+    shown = lines_of(busy(), width=width, height=height, lost=lost)
 
     assert max(len(line.text) for line in shown) <= width
     assert len(shown) <= height
     assert len(shown) == height or height > 12
 
 
-def test_what_does_not_fit_is_counted() -> None:
-    assert lines_of(busy(), height=11)[-1].text == "… 3 more lines"
+def test_a_low_screen_has_credentials() -> None:
+    rows = busy().credentials * 5
+    shown = lines_of(replace(busy(), credentials=rows), height=10)
+
+    heads = ["routeur", "requests", "errors", "tokens", "", "CREDENTIAL", "azure.us"]
+    assert [line.text.split(" ")[0] for line in shown[:7]] == heads
+    assert shown[-1].text == "… 12 more lines"
+    assert [line.text[:5] for line in lines_of(busy(), height=3)] == ["route", "CREDE", "… 3 m"]
+
+
+def test_a_long_name_gives_way_to_a_state() -> None:
+    name = "openai-of-the-department-of-long-names-"
+    row = replace(busy().credentials[0], state="banned: status 401, 56s left", errors={})
+    rows = tuple(replace(row, name=name + end) for end in ("east", "west"))
+    lines = lines_of(replace(busy(), credentials=rows), width=79)[-2:]
+
+    assert [line.text.split(" ")[0][-5:] for line in lines] == ["-east", "-west"]
+    assert all(line.text.endswith("  banned: status 401, 56s left") for line in lines)
+    assert all(line.text.startswith("openai-of-") and "…" in line.text for line in lines)
+
+
+def test_what_a_narrow_screen_has_of_the_manual() -> None:
+    shown = [line.text for line in lines_of(busy(), width=79)][-3:]
+
+    assert shown == [
+        "azure.us  openai             12              1,204  401x12    banned: …56s left",
+        "azure.eu  openai    580 / 1,000  203,118 / 500,000  429x…+2)  ok",
+        "anth…pic  anth…pic        2,102            827,796  529x4     ok",
+    ]
+
+
+def test_a_cost_that_nobody_knows_is_not_zero() -> None:
+    """A price of 0 looks as none does."""
+    unused, unpriced = (overview("here", look(page=metrics(tokens=n)), None) for n in (0, 9))
+
+    assert "\ncost         $0.0000 so far" in text(lines_of(unused))
+    assert "\ncost         unknown: no call so far had a price\n" in text(lines_of(unpriced))
+    assert json.loads(as_json(unpriced, models=False))["cost_usd"] is None
+    assert json.loads(as_json(unused, models=False))["cost_usd"] == 0.0
 
 
 def test_nothing_that_a_server_says_is_obeyed() -> None:
@@ -184,7 +225,7 @@ def test_nothing_that_a_server_says_is_obeyed() -> None:
     state = health(evil, **{EVIL: credential(type=EVIL)})
     page = metrics(s200=1) + b'routeur_requests_total{status="4\x1b\x07\xc2\x9b"} 7\n'
     found = read(1.0, json.dumps({"status": EVIL}).encode(), json.dumps(state).encode(), page)
-    shown = lines_of(overview("here", found, between(look(), found)), models=True, lost="")
+    shown = lines_of(overview("here", found, between(look(), found)), models=True)
 
     assert len(shown) == 12
     assert all(line.text.isprintable() for line in shown)
@@ -207,5 +248,13 @@ def test_colours_say_what_matters() -> None:
     found = {line.text.split(" ")[0]: line.style for line in lines_of(busy())}
 
     assert (found["azure.us"], found["azure.eu"], found["anthropic"]) == ("bad", "warn", "")
-    assert lines_of(busy(), lost="no answer")[0].style == "bad"
-    assert lines_of(busy(), lost="no answer")[0].painted().startswith("\x1b[31mrouteur at http")
+
+
+def test_old_figures_are_marked_as_old() -> None:
+    title, since, *rest = lines_of(busy(), lost=LOST)
+
+    assert title.painted().startswith("\x1b[31mrouteur at http")
+    assert title.text.endswith(": no answer within 5 s")
+    assert since.text == "trying again; what stands below is as of 12:03:04"
+    assert {line.style for line in rest} == {"old"}
+    assert lines_of(busy(), lost=replace(LOST, closed=True))[0].style == "warn"

@@ -8,8 +8,10 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
+import ssl
 import struct
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import routeur
 from routeur import top
@@ -60,6 +63,43 @@ def test_where_it_is_by_the_configuration(host: str, url: str) -> None:
 def test_any_port_is_nowhere() -> None:
     with pytest.raises(ConfigError, match="--url"):
         place_of("127.0.0.1", 0)
+
+
+HERE = ("127.0.0.1", 8080)
+FILE = """\
+server: {host: "${HOST:-::1}", port: "${PORT:-81}", unheard: of}
+auth: {master_key: "${NOWHERE_SET}"}
+providers: {openai: {preset: what, api_key: "${NOR_THIS}"}}
+"""
+
+
+def test_of_a_file_only_host_and_port_matter(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(FILE)
+    assert top.host_and_port(file, {}, HERE) == ("::1", 81)
+    assert top.host_and_port(file, {"HOST": "10.0.0.1", "PORT": "82"}, HERE) == ("10.0.0.1", 82)
+    for empty in ("", "server:", "providers: {}"):
+        file.write_text(empty)
+        assert top.host_and_port(file, {}, HERE) == top.host_and_port(None, {}, HERE) == HERE
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("server: {port: '${PORT}'}", r"r.yaml:1: server.port: PORT is not set; .*--url where"),
+        ("server: {host: '${HOST}'}", r"r.yaml:1: server.host: HOST is not set; .*--url where"),
+        ("server: {port: x}", r"expected a whole number from 0 to 65535.*--url where"),
+        ("server: 7", r"server: expected a mapping.*--url where"),
+        ("server: {", r"r.yaml:2: not YAML"),
+        (None, r"r.yaml: No such file or directory"),
+    ],
+)
+def test_a_file_that_does_not_say_where(written: str | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    if written is not None:
+        file.write_text(written)
+    with pytest.raises(ConfigError, match=said):
+        top.host_and_port(file, {}, HERE)
 
 
 def test_where_it_is_by_an_option() -> None:
@@ -119,15 +159,27 @@ async def test_over_a_unix_socket(upstream: Upstream, tmp_path: Path) -> None:
         await router.stop()
 
 
+def http(status: int, body: bytes, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    return b"HTTP/1.1 %d Well\r\nLocation: /x\r\nContent-Length: %d\r\n\r\n%s" % (
+        status,
+        size,
+        body,
+    )
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"HTTP/1.1 403 No\r\nContent-Length: 8\r\n\r\nno\x1b[2J\n!", "status 403: no�[2J�!"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "is not routeur"),
-        (b"HTTP/1.1 302 OK\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "status 302"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", "Response payload is not completed"),
-        (b"", "Server disconnected"),
-        (b"SSH-2.0-x\x1b\r\n", "Bad"),
+        (http(403, b'{"error": {"message": "no\\u001b[2J!"}}'), "status 403: no�[2J! (--url names"),
+        (http(404, b"<html>no"), "is not routeur: /health/readiness has status 404 (--url names"),
+        (http(400, b"<html>no"), "is not routeur: /health/readiness has status 400 (does it speak"),
+        (http(302, b""), "is not routeur: /health/readiness has status 302 (does it speak https"),
+        (http(200, b"<html>hi"), "what answers is not routeur: its pages say other things (--url"),
+        (http(200, b"hi", 9), "its answer breaks off (is routeur running there"),
+        (b"", "it hangs up without an answer (does it speak https://?)"),
+        (b"SSH-2.0-x\x1b\r\n", "what answers does not speak HTTP (does it speak https://?)"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "what answers does not speak HTTP (does it speak"),
     ],
 )
 async def test_who_answers_is_not_routeur(answer: bytes, said: str) -> None:
@@ -143,7 +195,35 @@ async def test_who_answers_is_not_routeur(answer: bytes, said: str) -> None:
             with pytest.raises(NoAnswer) as found:
                 await server.look()
 
-    assert said in str(found.value) and str(found.value).isprintable()
+    told = f"{found.value} ({found.value.hint})"
+    assert said in told and told.isprintable() and "<" not in told
+
+
+async def test_http_is_spoken_instead_of_https(make_router: MakeRouter) -> None:
+    router = await make_router()
+    async with asking(Place(router.url.replace("http:", "https:"))) as server:
+        with pytest.raises(NoAnswer, match="it does not speak https") as found:
+            await server.look()
+    assert found.value.hint == "does it speak http://?"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said", "hint"),
+    [
+        ("http", "it hangs up without an answer", "does it speak https://?"),
+        ("https", "its certificate is not trusted: unable to get", "--url names another place"),
+    ],
+)
+async def test_https_is_spoken(scheme: str, said: str, hint: str) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    accept = lambda _, writer: writer.close()  # noqa: E731
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with asking(Place(f"{scheme}://127.0.0.1:{port}")) as server:
+            with pytest.raises(NoAnswer, match=said) as found:
+                await server.look()
+    assert found.value.hint == hint
 
 
 def test_nobody_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,26 +281,26 @@ async def frames(first: Look, *said: Look | NoAnswer) -> list[list[str]]:
 
 async def test_a_server_that_goes_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    gone = NoAnswer("Connection refused")
+    gone = NoAnswer("Connection refused", closed=True)
     found = await frames(
         look(0.0, metrics(s200=5)),
         look(1.0, metrics(s200=7)),
         gone,
-        gone,
+        NoAnswer("no answer within 5 s"),
         look(9.0, metrics(s200=1)),
         look(10.0, metrics(s200=2)),
     )
 
-    assert [frame[0].partition("here: ")[2][:9] for frame in found] == [
-        "ready, 1 ",
-        "ready, 1 ",
-        "gone sinc",
-        "gone sinc",
-        "ready, 1 ",
-        "ready, 1 ",
+    assert [frame[0].partition("here: ")[2] for frame in found] == [
+        "ready, 1 of 1 credentials available",
+        "ready, 1 of 1 credentials available",
+        "takes no connections: it drains or has ended",
+        "no answer within 5 s",
+        "ready, 1 of 1 credentials available",
+        "ready, 1 of 1 credentials available",
     ]
-    assert ": Connection refused; try" in found[3][0]
-    assert found[3][1] == found[1][1] == "requests     2.0/s, 0 under way, 7 so far"
+    assert re.fullmatch(r"trying again; what .* as of \d\d:\d\d:\d\d", found[3][1])
+    assert found[3][2] == found[1][1] == "requests     2.0/s, 0 under way, 7 so far"
     assert found[4][1] == "requests     0 under way, 1 so far"
     assert found[5][1] == "requests     1.0/s, 0 under way, 2 so far"
 
@@ -326,6 +406,7 @@ def use(url: str) -> None:
     assert table.startswith(f"routeur at {url}: ready, 4 of 4 credentials") and "\x1b" not in table
 
 
+@pytest.mark.full  # three processes, 3 s
 async def test_in_real_terminals(make_router: MakeRouter) -> None:
     router = await make_router()
     await asyncio.to_thread(use, router.url)
