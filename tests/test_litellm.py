@@ -13,7 +13,7 @@ import yaml
 
 from routeur.__main__ import main
 from routeur.config import Config, parse
-from routeur.errors import ConfigError
+from routeur.errors import ConfigError, NotFound
 from routeur.explain import Question, answer
 from routeur.litellm import imported
 
@@ -88,14 +88,26 @@ def test_a_team() -> None:
         ("azure.acme-west", 1, 300, 50000),
     ]
     assert azure.api_version == "2024-10-21"
-    assert plan(config, "gpt-4") == plan(config, "gpt-4o") == ["azure/gpt-4o", "bedrock/backup"]
-    assert plan(config, "mini") == ["azure-acme-eu/mini", "openai/mini", "azure/gpt-4o"]
+    assert (
+        plan(config, "gpt-4")
+        == plan(config, "gpt-4o")
+        == [
+            "azure/gpt-4o-only",
+            "bedrock/backup",
+        ]
+    )
+    mini_rule = next(rule for rule in config.rules if rule.name == "mini")
+    assert [(str(target), weight) for target, weight in mini_rule.split] == [
+        ("azure-acme-eu/mini-only", 3_000_000),
+        ("openai/mini-only", 1_000_000),
+        ("azure/gpt-4o-only", 1),
+    ]
     assert config.providers["azure-acme-eu"].timeouts.idle == 7.5
-    mini = config.providers["azure-acme-eu"].models["mini"]
+    mini = config.providers["azure-acme-eu"].models["mini-only"]
     assert mini.id == "mini-eu" and mini.price and mini.price.output == 0.6
-    pro = config.providers["vertex_ai"].models["pro"].price
+    pro = config.providers["vertex_ai"].models["pro-only"].price
     assert pro and (pro.input, pro.output, pro.over[200000].input) == (1.25, 10, 2.5)
-    local = config.providers["hosted_vllm"].models["local"]
+    local = config.providers["hosted_vllm"].models["local-only"]
     assert "image" not in (local.has or ()) and "tools" in (local.has or ())
     assert config.ban.after == 5 and config.ban.seconds == 45 and config.retries.attempts == 7
     assert config.store == "redis://:sk-of-a-test@sk-of-a-test:6379/0"
@@ -129,11 +141,12 @@ def test_patterns_and_included_files() -> None:
 
     assert plan(config, "openai/gpt-5-nano")[0] == "openai/gpt-5-nano"
     assert plan(config, "anthropic/claude-x") == ["anthropic/claude-x"]
-    assert plan(config, "team/any/thing") == ["team/any/thing"]
-    assert plan(config, "gpt-4.1-of-tomorrow")[0] == "openai-shared/gpt-4.1-of-tomorrow"
+    assert plan(config, "team/qwen/thing") == ["team/qwen/thing"]
+    tomorrow = plan(config, "gpt-4.1-of-tomorrow")
+    assert tomorrow == [f"openai-shared{n}/gpt-4.1-of-tomorrow" for n in ("", "-2")]
     assert plan(config, "gpt-4o")[0] == "openai-shared/gpt-4o"
-    assert plan(config, "auto") == ["mistral/auto", "openai/gpt-4o"]
-    assert plan(config, "llama")[:2] == ["ollama/llama", "fireworks_ai/llama"]
+    assert plan(config, "auto") == ["mistral/auto-only", "openai/gpt-4o"]
+    assert plan(config, "llama")[:2] == ["ollama/llama-only", "fireworks_ai/llama-only"]
     chat = config.providers["openai-2"]
     assert [c.weight for c in chat.credentials] == [1, 2]
     said = "\n".join(findings)
@@ -154,7 +167,7 @@ def test_patterns_and_included_files() -> None:
         ("model: openai/x/y, api_base: 'http://gpu:8000/v1/'", "gpu", "http://gpu:8000/v1", "x/y"),
         (
             "model: custom/x, api_base: 'http://10.0.0.7:80'",
-            "10-0-0-7-80",
+            "server-10-0-0-7-80",
             "http://10.0.0.7:80",
             "custom/x",
         ),
@@ -233,10 +246,11 @@ def test_where_a_model_is(tmp_path: Path, params: str, provider: str, url: str, 
     ],
 )
 def test_what_cannot_be_served_is_said(tmp_path: Path, params: str) -> None:
-    config, said = one(tmp_path, params)
+    with pytest.raises(ConfigError) as error:
+        one(tmp_path, params)
 
-    assert list(config.providers) == []
-    assert "model_list[0].litellm_params." in said
+    (said,) = error.value.findings
+    assert "none of 1 deployments could be taken over: model_list[0].litellm_params." in said
 
 
 @pytest.mark.parametrize(
@@ -271,7 +285,7 @@ router_settings: {model_group_alias: {n: m}}
     config, _ = take(tmp_path, text)
 
     assert [(str(t.provider), w) for t, w in config.rules[0].split] == [("azure", 1), ("openai", 3)]
-    assert sorted(plan(config, "n")) == ["azure/m", "openai/m"]
+    assert sorted(plan(config, "n")) == ["azure/m-only", "openai/m-only"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +322,7 @@ router_settings: {routing_strategy: least-busy, fallbacks: [{m: [n]}], model_gro
     config, said = take(tmp_path, text)
 
     assert config.aliases["m"][0].provider == "openai" and not config.rules
-    assert plan(config, "m") == ["openai/m", "groq/n"]
+    assert plan(config, "m") == ["openai/m-only", "groq/n"]
     assert 'router_settings.model_group_alias.o: nobody is called "p"' in said
 
 
@@ -334,7 +348,7 @@ model_list:
     config, _ = take(tmp_path, text)
 
     assert plan(config, "gpt-4o") == ["groq/gpt-4o"]
-    assert plan(config, "openai/gpt-4.1") == ["groq/openai/gpt-4.1"]
+    assert plan(config, "openai/gpt-4.1") == ["groq/openai/gpt-4.1-only"]
     assert plan(config, "gpt-4-turbo") == ["openai/gpt-4-turbo"]
 
 
@@ -353,18 +367,171 @@ model_list:
     assert plan(config, "anthropic/claude-new") == ["anthropic/claude-new"]
 
 
+WILDCARDS = """
+model_list:
+  - {model_name: openai/*, litellm_params: {model: openai/*, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: anthropic/*, litellm_params: {model: anthropic/*}}
+"""
+CATCH_ALL = """  - {model_name: "*", litellm_params: {model: "*"}}
+"""
+OWN = """  - {model_name: gpu/*, litellm_params: {model: hosted_vllm/*, api_base: "http://gpu:8000/v1"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "model", "goes_to"),
+    [
+        ("", "gpt-4o", "openai/gpt-4o"),
+        ("", "claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("", "claude-of-tomorrow", "anthropic/claude-of-tomorrow"),
+        ("", "openai/gpt-4o", "openai/gpt-4o"),
+        ("", "anthropic/claude-x", "anthropic/claude-x"),
+        ("", "mistral/mistral-large-latest", ""),
+        ("", "mystery", ""),
+        (CATCH_ALL, "mistral/mistral-large-latest", "mistral/mistral-large-latest"),
+        (CATCH_ALL, "mistral-large-latest", "mistral/mistral-large-latest"),
+        (CATCH_ALL, "deepseek/deepseek-chat", ""),  # its key is not set
+        (CATCH_ALL, "openrouter/x-ai/grok-4", ""),
+        (OWN, "gpu/qwen3", "gpu/qwen3"),
+        (OWN, "claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        (OWN, "mystery", "gpu/mystery"),
+    ],
+)
+def test_wildcards_lead_to_nobody_else(tmp_path: Path, more: str, model: str, goes_to: str) -> None:
+    (tmp_path / "config.yaml").write_text(WILDCARDS + more)
+    text, findings, _ = imported(tmp_path / "config.yaml")
+    keys = dict.fromkeys(["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MISTRAL_API_KEY"], "k")
+    config = parse(text, "x", keys)
+
+    assert "anthropic gets claude-*, with anthropic/ before them or without" in "\n".join(findings)
+    if goes_to:
+        assert plan(config, model) == [goes_to]
+    else:
+        with pytest.raises(NotFound):
+            plan(config, model)
+
+
+def test_without_a_key_nobody_else_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(WILDCARDS)
+    text, _, _ = imported(tmp_path / "config.yaml")
+    config = parse(text, "x", {"OPENAI_API_KEY": "k"})
+
+    for model in ("claude-sonnet-4-5", "anthropic/claude-x"):
+        with pytest.raises(NotFound):
+            plan(config, model)
+
+
+def test_only_one_takes_any_name(tmp_path: Path) -> None:
+    text = (
+        WILDCARDS
+        + OWN
+        + OWN.replace("gpu", "cpu")
+        + OWN.replace("gpu/*", '"*"').replace("//gpu", "//all")
+    )
+    config, said = take(tmp_path, text)
+
+    assert [name for name, each in config.providers.items() if each.any_name] == ["hosted_vllm-all"]
+    assert "all names that no other provider lists go to hosted_vllm" in said
+    assert "gpu gets no names: only one provider may take any name here" in said
+    with pytest.raises(NotFound):
+        plan(config, "cpu/qwen3")
+
+
+def test_a_pattern_of_the_file_goes_before_a_wildcard(tmp_path: Path) -> None:
+    text = (
+        WILDCARDS
+        + '  - {model_name: "gpt-4o*", litellm_params: {model: "azure/gpt-4o*", api_base: "https://a"}}'
+    )
+    config, _ = take(tmp_path, text)
+
+    assert plan(config, "gpt-4o-mini") == ["azure/gpt-4o-mini"]
+    assert plan(config, "gpt-4.1") == plan(config, "openai/gpt-4.1") == ["openai/gpt-4.1"]
+    assert plan(config, "gpt-5") == ["openai/gpt-5"]
+
+
+def test_a_reseller_gets_the_names_that_are_known(tmp_path: Path) -> None:
+    text = WILDCARDS + "  - {model_name: openrouter/*, litellm_params: {model: openrouter/*}}"
+    config, _ = take(tmp_path, text)
+
+    assert plan(config, "openrouter/openai/gpt-4o") == ["openrouter/openai/gpt-4o"]
+    assert plan(config, "openai/gpt-4o") == ["openai/gpt-4o"]
+    assert not any(each.any_name for each in config.providers.values())
+
+
+def test_models_have_other_names_than_aliases_but_the_same_price(tmp_path: Path) -> None:
+    text = """
+model_list:
+  - {model_name: gpt-4o, litellm_params: {model: azure/mine, api_base: "https://a"}}
+  - {model_name: claude, litellm_params: {model: anthropic/claude-haiku-4-5}}
+litellm_settings: {fallbacks: [{gpt-4o: [claude]}]}
+"""
+    config, _ = take(tmp_path, text)
+
+    assert plan(config, "gpt-4o") == ["azure/gpt-4o-default", "anthropic/claude"]
+    model = config.providers["azure"].model("gpt-4o-default")
+    assert model.id == "mine" and model.price and model.price.input == 2.5
+    assert not [notice for notice in config.notices if "hides" in notice]
+
+
+def test_attempts_are_said(tmp_path: Path) -> None:
+    more = "litellm_settings: {num_retries: 2, fallbacks: [{m: [m2]}]}"
+    config, said = one(tmp_path, "model: openai/gpt-4o", more)
+
+    assert config.retries.attempts == 4
+    assert "litellm_settings.num_retries: became retries.attempts: 4, for a whole request: " in said
+    assert "1 and 2 retries, and 1 for the longest list of fallbacks" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("sk-1234", "has 7 characters"),
+        ("sk-1234567890-1234567890", "is well known"),
+        ("sk-2f6b0e19c47d8a3351", ""),
+        ("os.environ/NOT_SET_HERE", ""),
+    ],
+)
+def test_a_master_key_that_would_be_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], key: str, says: str
+) -> None:
+    with Path("config.yaml").open("a") as file:
+        file.write(f"general_settings: {{master_key: {key}}}\n")
+
+    assert main(["import", "litellm", "config.yaml"]) == 0
+
+    said = capsys.readouterr().err
+    assert ("starts on 127.0.0.1 only" in said) == bool(says)
+    assert f"general_settings.master_key: {says}" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://127.0.0.1:8091/v1", "local-8091"),
+        ("http://localhost/fail/v1", "local-fail"),
+        ("http://[::1]:80", "local-80"),
+        ("http://10.0.0.7:8000/v1", "server-10-0-0-7-8000"),
+    ],
+)
+def test_what_a_server_is_called(tmp_path: Path, url: str, name: str) -> None:
+    config, _ = one(tmp_path, f"model: openai/x, api_base: '{url}', api_key: k")
+
+    assert list(config.providers) == [name]
+
+
 def test_a_deployment_may_be_a_fallback_by_its_id(tmp_path: Path) -> None:
     text = """
 model_list:
   - {model_name: a, litellm_params: {model: openai/gpt-4o}}
   - {model_name: b, litellm_params: {model: groq/x}, model_info: {id: 17}}
-litellm_settings: {fallbacks: [{a: [17]}, {nobody: [a]}], num_retries: 0}
+litellm_settings: {fallbacks: [{a: [17]}, {nobody: [a]}, {groq/*: [a]}], num_retries: 0}
 """
     config, said = take(tmp_path, text)
 
-    assert plan(config, "a") == ["openai/a", "groq/b"]
+    assert plan(config, "a") == ["openai/a-only", "groq/b"]
     assert config.retries.attempts == 2
     assert "litellm_settings.fallbacks[1].nobody: no model is called so" in said
+    assert "litellm_settings.fallbacks[2].groq/*: left out: names of a pattern go" in said
 
 
 # ── what is no such file
@@ -383,6 +550,9 @@ litellm_settings: {fallbacks: [{a: [17]}, {nobody: [a]}], num_retries: 0}
         ("services: {}\n", "is no LiteLLM configuration"),
         ("providers: {openai: {preset: openai}}\n", "a configuration of routeur's already"),
         ("model_list: []\ninclude: gone.yaml\n", "gone.yaml: No such file"),
+        ("model_list: 7\n", "model_list: expected a list, found a number"),
+        ("model_list: []\n", "model_list has no deployment"),
+        ("model_list: [{model_name: a}]\n", "none of 1 deployments could be taken over"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -396,7 +566,8 @@ def test_refused(tmp_path: Path, text: str, says: str) -> None:
 
 def test_odd_shapes_are_findings(tmp_path: Path) -> None:
     text = """
-model_list: [7, {model_name: a}, {model_name: "x[1]", litellm_params: {model: gpt-4o}}]
+model_list: [7, {model_name: a}, {model_name: "x[1]", litellm_params: {model: gpt-4o}},
+  {model_name: b, litellm_params: {model: gpt-4o}}]
 litellm_settings: [drop_params]
 router_settings: {fallbacks: {a: b}, routing_strategy: mine, num_retries: 1, num_retries: 2}
 general_settings:
@@ -404,7 +575,7 @@ nonsense: 1
 """
     config, said = take(tmp_path, text)
 
-    assert list(config.providers) == []
+    assert list(config.providers) == ["openai"]
     for part in (
         "model_list[0]: expected a mapping, found a number",
         "model_list[1].litellm_params.model: expected a name",
@@ -471,15 +642,44 @@ def test_a_file_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "router.yaml").read_text() == "mine"
     assert main([*arguments, "--force"]) == 0
     assert main(["check", "router.yaml"]) == 0
-    assert main([*arguments[:-1], "config.yaml", "--force"]) == 2
-    assert main([*arguments[:-1], "no/such/folder"]) == 2
+    capsys.readouterr()
+    for output, says in (
+        ("config.yaml", "config.yaml: is the input itself, which is never replaced"),
+        (".", ".: is a directory; expected the name of a file"),
+        ("no/such/folder", "no/such/folder: No such file"),
+    ):
+        for force in ([], ["--force"]):
+            assert main([*arguments[:-1], output, *force]) == 2
+            assert says in capsys.readouterr().err
     assert main(["import", "litellm", "gone.yaml"]) == 2
     assert "gone.yaml: No such file" in capsys.readouterr().err
 
 
+def test_a_file_with_keys_is_nobody_elses(folder: Path) -> None:
+    config = Path("config.yaml")
+    config.chmod(0o644)
+    arguments = ["import", "litellm", "config.yaml", "--force", "-o"]
+    assert main([*arguments, "variables.yaml"]) == 0
+    config.write_text(config.read_text().replace("os.environ/OWN", "sk-proj-of-a-test"))
+    assert main([*arguments, "variables.yaml"]) == main([*arguments, "keys.yaml"]) == 0
+
+    assert Path("keys.yaml").stat().st_mode & 0o777 == 0o600
+    assert Path("variables.yaml").stat().st_mode & 0o777 != 0o600
+
+
+def test_nothing_is_written_of_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("model_list: 7")
+
+    assert main(["import", "litellm", "config.yaml", "-o", "router.yaml"]) == 2
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not Path("router.yaml").exists()
+
+
 def test_what_check_would_say_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "config.yaml").write_text(
-        "model_list: []\ngeneral_settings: {master_key: os.environ/NOT_SET_HERE}"
+        "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\n"
+        "general_settings: {master_key: os.environ/NOT_SET_HERE}"
     )
 
     assert main(["import", "litellm", "config.yaml"]) == 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from routeur.errors import ConfigError
-from routeur.litellm.given import Given
+from routeur.litellm.given import LITERAL, Given
 from routeur.litellm.groups import Arranged, arrange
 from routeur.litellm.models import Deployment, read_deployments
 from routeur.litellm.settings import (
@@ -39,6 +39,7 @@ _HEAD = """\
 # is not quite the same. `routeur check` checks this file, `routeur explain --model NAME` says who
 # would answer.
 """
+_KEY = "general_settings.master_key"
 _LISTEN = "LiteLLM listens on all addresses, port 4000, if nothing else is said."
 
 
@@ -63,19 +64,39 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], check: Ch
 def run(options: Options, check: Check) -> int:
     """Write the configuration, say the findings; raises ConfigError where there is nothing."""
     output: Path | None = options.output
-    if output and output.exists() and (not options.force or output.samefile(options.file)):
-        raise ConfigError([f"{output}: is there already; --force replaces it, but not the input"])
+    if output and (why := _taken(output, options.file, options.force)):
+        raise ConfigError([f"{output}: {why}"])
     text, findings, count = imported(options.file)
     name = str(output or "router.yaml")
-    findings += check(text, name)
+    findings += [*_exposed(text, check), *check(text, name)]
     if output:
-        _write(output, text, options.file)
+        _write(output, text, options.file, secret=any(LITERAL in each for each in findings))
     else:
         print(text, end="", flush=True)
     for finding in dict.fromkeys(findings):
         print(_one_line(finding), file=sys.stderr)
     print(f"{count}; findings: {len(dict.fromkeys(findings))}", file=sys.stderr)
     return 0
+
+
+def _exposed(text: str, check: Check) -> list[str]:
+    """What would be wrong with the master key where others than this machine can try it."""
+    auth = yaml.safe_load(text).get("auth", {})
+    alone = "\n".join(['server: {host: "0.0.0.0"}', *block("auth", auth)])
+    why = "with it routeur starts on 127.0.0.1 only, and LiteLLM on any address"
+    found = [each.partition("auth.master_key: ")[2] for each in check(alone, "")]
+    return [f"{_KEY}: {each}: {why}" for each in found if each and "is not set" not in each]
+
+
+def _taken(output: Path, source: Path, force: bool) -> str:
+    """Why nothing can be written there."""
+    if output.is_dir():
+        return "is a directory; expected the name of a file"
+    if not output.exists():
+        return ""
+    if source.exists() and output.samefile(source):
+        return "is the input itself, which is never replaced; name another file"
+    return "" if force else "is there already; --force replaces it"
 
 
 def imported(path: Path) -> tuple[str, list[str], str]:
@@ -104,15 +125,24 @@ def imported(path: Path) -> tuple[str, list[str], str]:
             read(document.section(section), settings)
         read_environment(document.section("environment_variables"))
         document.close(SECTIONS)
-    if not entries:
-        findings.append(
-            "model_list: there is none; models that LiteLLM keeps in its database, "
-            "and not in this file, have to be written by hand"
-        )
-    settings.finish()
+    settings.finish(findings)
     arranged = arrange(deployments, settings, findings)
+    if not arranged.taken:
+        raise ConfigError([_nothing(path, entries, findings)])
     findings.append(f"server.host: {_LISTEN} Here it is 127.0.0.1: set it as you need it")
     return _text(path.name, arranged, settings), findings, _count(arranged, entries)
+
+
+def _nothing(path: Path, entries: int, findings: Iterable[str]) -> str:
+    """Why nothing is written where there is no model."""
+    shown = _one_line(str(path))
+    if first := next((each for each in findings if "model_list" in each), ""):
+        none = f"none of {entries} deployments" if entries else "no deployment"
+        return f"{shown}: {none} could be taken over: {_one_line(first)}"
+    return (
+        f"{shown}: model_list has no deployment; what LiteLLM keeps in its database, and not in "
+        "this file, has to be written by hand"
+    )
 
 
 def _count(arranged: Arranged, entries: int) -> str:
@@ -207,9 +237,11 @@ def _twice(root: yaml.Node) -> list[str]:
 # ---- writing
 
 
-def _write(output: Path, text: str, source: Path) -> None:
-    """As readable for others as the source is: keys may stand in both."""
-    mode = source.stat().st_mode & 0o666
+def _write(output: Path, text: str, source: Path, *, secret: bool) -> None:
+    """As readable for others as the source is, and for nobody if there are keys in it; a file that
+    is there stays as readable as it is.
+    """
+    mode = 0o600 if secret else source.stat().st_mode & 0o666
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         with open(os.open(output, flags, mode), "w", encoding="utf-8") as file:
@@ -227,6 +259,7 @@ def _text(name: str, arranged: Arranged, settings: Settings) -> str:
     for section in ("auth", "store", "timeouts"):
         if section in out:
             lines += [*block(section, out[section], 0, settings.comments.get(section, ())), ""]
+    lines += [f"# {comment}" for comment in arranged.comments.get("providers", ())]
     lines.append("providers:")
     for provider, given in arranged.providers.items():
         lines += block(provider, given, 2, arranged.comments.get(provider, ()))
@@ -234,10 +267,16 @@ def _text(name: str, arranged: Arranged, settings: Settings) -> str:
     if arranged.aliases:
         lines.append("aliases:")
         for alias, targets in arranged.aliases.items():
-            lines += block(alias, targets, 2, arranged.comments.get(f"alias {alias}", ()))
+            lines += block(alias, targets, 2)
         lines.append("")
     if arranged.rules:
-        lines += ["rules:", *items(arranged.rules, 2), ""]
+        lines.append("rules:")
+        for rule in arranged.rules:
+            lines += [
+                f"  # {comment}" for comment in arranged.comments.get(f"rule {rule['name']}", ())
+            ]
+            lines += items([rule], 2)
+        lines.append("")
     for section in ("retries", "ban", "limits", "traces", "log"):
         if section in out:
             lines += block(section, out[section])

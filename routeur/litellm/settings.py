@@ -54,15 +54,28 @@ class Settings:
         plain = [each for each in self.fallbacks.get(name, self.anyone) if each != name]
         return list(dict.fromkeys([*plain, *self.longer.get(name, [])]))
 
-    def finish(self) -> None:
+    def finish(self, findings: list[str]) -> None:
         """What depends on several settings."""
         if limits := timeouts(self.whole, self.stream):
             self.out["timeouts"] = limits
         chain = [*self.fallbacks.values(), *self.longer.values(), self.anyone]
         longest = max(map(len, chain), default=0)
         wanted = (ATTEMPTS if self.retries is None else self.retries + 1) + longest
+        wanted = max(1, min(wanted, 100))
         if wanted != ATTEMPTS:
-            self.section("retries")["attempts"] = max(1, min(wanted, 100))
+            self.section("retries")["attempts"] = wanted
+        if "retries" in self.places or longest:
+            findings.append(self._attempts(wanted, longest))
+
+    def _attempts(self, wanted: int, longest: int) -> str:
+        """How often a request is tried, and why."""
+        own = f"the usual {ATTEMPTS}" if self.retries is None else f"1 and {self.retries} retries"
+        more = f", and {longest} for the longest list of fallbacks" if longest else ""
+        place = self.places.get("retries", "fallbacks")
+        return (
+            f"{place}: became retries.attempts: {wanted}, for a whole request: {own}{more}; "
+            "LiteLLM counts them for each model anew"
+        )
 
 
 def read_module(given: Given, settings: Settings) -> None:
@@ -137,7 +150,7 @@ def _reliability(given: Given, settings: Settings) -> None:
     retries = given.whole("num_retries")
     if retries is not None:
         settings.retries = retries
-        given.finding("num_retries", "counted for a whole request here: see retries.attempts")
+        settings.places["retries"] = given.place("num_retries")
     _policy(given, settings)
     _ban(given, settings)
     for name in ("request_timeout", "timeout"):
@@ -166,6 +179,7 @@ def _policy(given: Given, settings: Settings) -> None:
     counts = [count for name in policy.values if (count := policy.whole(name)) is not None]
     if counts:
         settings.retries = max(settings.retries or 0, *counts)
+        settings.places["retries"] = policy.path
         why = "one number for all kinds of failures here, the largest: see retries.statuses"
         given.finding("retry_policy", why)
 

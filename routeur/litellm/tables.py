@@ -116,8 +116,40 @@ BARE = (
     (r"gemini", "vertex_ai"),
     (r"command|embed-", "cohere"),
 )
-# Presets for `model: "*"`, where LiteLLM finds the provider by the model's name.
-ANYONE = "openai anthropic gemini mistral deepseek xai groq openrouter together_ai".split()
+# Vendors for `model: "*"`, where LiteLLM finds the provider by the model's name.
+ANYONE = "openai anthropic gemini mistral deepseek xai".split()
+# Whose models have names that only the user knows.
+OWN = frozenset(
+    "azure azure_ai ollama hosted_vllm vllm lm_studio llamafile xinference docker_model_runner"
+    " openai_like custom_openai litellm_proxy".split()
+)
+# How a vendor's models are called, and nobody else's; others' are as their presets list them.
+_NAMES = """
+    openai gpt-* chatgpt-* o1* o3* o4* ft:* text-embedding-3* text-embedding-ada* dall-e-*
+        whisper-1 tts-1* sora-* codex-* computer-use-* omni-moderation-* text-moderation-*
+        davinci-* babbage-*
+    anthropic claude-*
+    gemini gemini-* gemma-* imagen-* veo-* learnlm-*
+    vertex_ai gemini-* claude-*@* text-embedding-0* text-multilingual-embedding-*
+    bedrock anthropic.* amazon.* meta.* mistral.* cohere.* deepseek.* ai21.* qwen.* openai.*
+        us.* eu.* apac.* global.*
+    mistral mistral-* codestral-* devstral-* labs-* magistral-* ministral-* pixtral-* voxtral-*
+        open-mistral-* open-mixtral-*
+    deepseek deepseek-*
+    xai grok-*
+    groq llama-* compound* whisper-large-* groq/compound groq/compound-mini meta-llama/* qwen/*
+        moonshotai/* canopylabs/* openai/gpt-oss*
+    cohere command-* c4ai-* embed-* rerank-*
+    perplexity sonar*
+    moonshot kimi-* moonshot-*
+    zai glm-*
+    dashscope qwen* qwq-* qvq-*
+"""
+NAMES = {
+    words[0]: tuple(words[1:])
+    for row in _NAMES.replace("\n        ", " ").split("\n")
+    if (words := row.split())
+}
 
 # Paths of routeur's own, which no provider may be called like.
 RESERVED = frozenset("v1 v1beta api chat health healthz vhealth metrics ui echo auto".split())

@@ -27,8 +27,22 @@ def block(name: str, value: Any, indent: int = 0, comments: Sequence[str] = ()) 
     if isinstance(value, Mapping):
         for key, each in value.items():
             lines += block(str(key), each, indent + 2)
-    else:
+    elif any(isinstance(each, Mapping | list) for each in value):
         lines += items(value, indent + 2)
+    else:
+        lines += _wrapped(value, indent + 2)
+    return lines
+
+
+def _wrapped(values: Sequence[Any], indent: int) -> list[str]:
+    """A list of scalars on as many lines as it needs."""
+    gap = " " * indent
+    lines = [f"{gap}["]
+    for place, value in enumerate(map(scalar, values)):
+        if place and len(lines[-1]) + len(value) + 3 > WIDTH:
+            lines.append(f"{gap} ")
+        space = "" if lines[-1].endswith(("[", "  ", f"{gap} ")) else " "
+        lines[-1] += f"{space}{value}{',' if place < len(values) - 1 else ']'}"
     return lines
 
 
