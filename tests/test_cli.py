@@ -253,7 +253,9 @@ def refuses(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+)
 def test_drain(folder: Path, number: signal.Signals) -> None:
     """Not ready any more, nobody new; what is under way ends as it should."""
     with Program("--port", "0", cwd=folder) as program, Connection(program.port) as connection:

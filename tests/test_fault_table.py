@@ -159,7 +159,7 @@ async def test_nobody_else(make_router: MakeRouter, upstream: Upstream, name: st
         assert [*map(as_seen, upstream.requests)] == [as_sent(dialect, "p")]
 
 
-@pytest.mark.parametrize("second", ["credential", "provider"])
+@pytest.mark.parametrize("second", ["provider", pytest.param("credential", marks=pytest.mark.full)])
 @pytest.mark.parametrize(("name", "dialect"), TABLE)
 async def test_somebody_else(
     make_router: MakeRouter,

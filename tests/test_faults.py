@@ -422,7 +422,10 @@ async def test_early_answer(router, upstream):
 SHORT = {"timeouts": {"connect": "600ms", "first_byte": "600ms", "idle": "600ms"}}
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize(
+    "dialect",
+    ["openai", *(pytest.param(one, marks=pytest.mark.full) for one in PATHS if one != "openai")],
+)
 async def test_no_first_byte(make_router, upstream, dialect):
     router = await make_router(**SHORT)
     upstream.sends(HOLD)
@@ -463,6 +466,7 @@ async def test_stall_before_the_last_chunk(make_router, upstream):
         await answer.read()
 
 
+@pytest.mark.full
 async def test_slow_is_not_stalled(make_router, upstream):
     """`idle` is the pause between two chunks; the whole may take as long as it likes."""
     router = await make_router(**SHORT)

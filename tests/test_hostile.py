@@ -67,7 +67,13 @@ def aimed(raw: str) -> bytes:
     return re.sub(rb"(?i)\nhost:[^\r\n]*", b"\nHost: localhost", data)
 
 
-@pytest.mark.parametrize("aim", [False, True], ids=["as it is", "at a provider"])
+@pytest.mark.parametrize(
+    "aim",
+    [
+        pytest.param(False, marks=pytest.mark.full, id="as it is"),
+        pytest.param(True, id="at a provider"),
+    ],
+)
 async def test_llhttps_own_cases(router, upstream, aim):
     """187 raw messages: an answer or an end, never a 5xx; the provider sees HTTP or nothing."""
     router.router.server.head_timeout = 0.3
@@ -386,6 +392,7 @@ async def test_expect_continue(router, upstream):
     assert "expect" not in upstream.request.names()
 
 
+@pytest.mark.full
 async def test_expect_continue_without_a_key(make_router, upstream):
     """Who may not ask is not asked for the body."""
     router = await make_router(auth={"master_key": KEY})

@@ -589,6 +589,7 @@ nonsense: 1
         assert part in said
 
 
+@pytest.mark.full
 def test_a_thousand_deployments(tmp_path: Path) -> None:
     entries = [
         {"model_name": f"m{n % 500}", "litellm_params": {"model": f"azure/d{n}", "rpm": n + 1,

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -240,6 +241,7 @@ def test_in_sqlite():
     )
 
 
+@pytest.mark.full
 def test_in_redis(redis_server, monkeypatch):
     patient(monkeypatch)
     machine = type("InRedis", (InRedis,), {"server": redis_server})

@@ -104,6 +104,7 @@ async def fails(store, match=""):
 # ---- faults that pass
 
 
+@pytest.mark.full
 async def test_stopped(store, server):
     """What it reads only when it goes on was given up: nothing stays reserved."""
     await store.reserve(asks("c"))

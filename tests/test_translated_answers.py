@@ -351,7 +351,10 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "close" else pytest.param(name, marks=pytest.mark.full) for name in BREAKS],
+)
 @pytest.mark.parametrize(("client", "provider"), PAIRS)
 async def test_a_stream_that_breaks_off(
     make: Make,

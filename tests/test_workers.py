@@ -129,6 +129,7 @@ def test_a_ban_is_in_force_in_all(shared: Program) -> None:
     assert said("GET", "/api/bans", port) == {"bans": []}
 
 
+@pytest.mark.full
 def test_a_new_one_knows_of_bans(program: Program) -> None:
     program.said("serves on", 2)
     port = program.port
@@ -291,6 +292,7 @@ def test_hang_up_reads_the_file_again(program: Program, tmp_path: Path) -> None:
         assert chat('{"model": "nick", "messages": []}', port=program.port)
 
 
+@pytest.mark.full
 def test_hang_up_at_birth(program: Program) -> None:
     """Workers that do not know yet what to do with the signal live all the same."""
     program.children(2)
