@@ -91,7 +91,7 @@ class Log:
             self._timer = None
         lines, self._waiting = self._waiting, []
         write = self._pretty_line if self._pretty else json_line
-        self._out.write("".join([write(line) for line in lines]))
+        self._out.write("".join(map(write, lines)))
         if self._out.pending:
             self._flush_soon()
 

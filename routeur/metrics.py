@@ -126,7 +126,9 @@ class Metrics:
             (self._bound.get(facts) or self._bind(facts))[0] += count
         self._duration([*map(sub, map(_ended, calls), map(_started, calls))])
         self._first_token([c.first_token - c.started for c in calls if c.first_token])
-        self._overhead([c.overhead for c in calls if c.sent])
+        self._overhead(
+            [c.sent - c.started if len(c.attempts) == 1 else c.overhead for c in calls if c.sent]
+        )
         attempts = [*chain.from_iterable(map(_attempts, calls))]
         for (status, error), count in Counter(map(_result, attempts)).items():
             self._attempts[outcome(status, ended_well(error))] += count
