@@ -3,7 +3,7 @@
 Clients repeat themselves: but for its Content-Length, a head is mostly the same as the one before.
 aiohttp has read such a head once, routeur has checked its key and sorted its headers; what comes of
 it is kept here. A request that begins with the same bytes, and is whole, is sent on in the next
-turn of the loop, and its answer is booked in the turn in which that ends. Whatever is not plain
+turn of the loop, and its answer is booked before it goes. Whatever is not plain
 goes the ordinary way, an attempt that has failed too: this is a short cut, never a second set of
 rules.
 
@@ -61,7 +61,6 @@ class Way:
     plan: Plan
     place: Place
     standing: Standing
-    pool: Pool
     lines: bytes
     made: int  # when its standing was looked up: `Standings.forgotten`
 
@@ -252,7 +251,7 @@ class Express:
             return None
         target = target_of(place, facts, facts.path, facts.query, facts.format)
         lines = place.endpoint.head(facts.method, target, facts.inbound)
-        way = Way(plan, place, place.standing, place.endpoint.pool, lines, self.standings.forgotten)
+        way = Way(plan, place, place.standing, lines, self.standings.forgotten)
         depends = plan.bound or plan.alias or plan.strategy
         ways = known.bound if depends else known.ways
         if len(ways) < WAYS:
