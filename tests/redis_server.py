@@ -10,12 +10,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 PATIENCE = 10.0  # seconds
+
+
+# The same for programs that a test starts.
+PATIENTLY = os.pathsep.join(
+    map(str, (Path(__file__).parents[1], Path(__file__).with_name("patient")))
+)
 
 
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:

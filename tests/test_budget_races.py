@@ -59,12 +59,19 @@ async def give(fleet: Fleet, times: int) -> Keys:
 
 @asynccontextmanager
 async def programs(
-    folder: Path, provider: Provider, address: str, workers: int, count: int, times: int
+    folder: Path,
+    provider: Provider,
+    address: str,
+    workers: int,
+    count: int,
+    times: int,
+    **variables: str,
 ) -> AsyncIterator[tuple[Fleet, Keys]]:
     config = configured(provider, address)
     async with office(address) as fleet, AsyncExitStack() as stack:
         keys = await give(fleet, times)
-        made = [start(folder / str(number), config, workers) for number in range(count)]
+        folders = [folder / str(number) for number in range(count)]
+        made = [start(each, config, workers, **variables) for each in folders]
         for program in made:
             stack.push_async_callback(asyncio.to_thread, program.kill)
         await serving(fleet, *made, workers=workers)
@@ -181,10 +188,17 @@ async def test_in_a_file(tmp_path: Path, provider: Provider, workers: int, times
 @pytest.mark.parametrize(("workers", "count"), [(1, 1), (2, 1), (1, 2)])
 @pytest.mark.parametrize("times", [1, 20], ids=["once", "often"])
 async def test_in_a_redis(
-    tmp_path: Path, provider: Provider, workers: int, count: int, times: int
+    tmp_path: Path,
+    provider: Provider,
+    workers: int,
+    count: int,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("redis")
+    redis_server.patient(monkeypatch)
     with redis_server.running() as server:
-        async with programs(tmp_path, provider, server.url, workers, count, times) as given:
-            fleet, keys = given
+        place = server.url, workers, count, times
+        path = redis_server.PATIENTLY
+        async with programs(tmp_path, provider, *place, PYTHONPATH=path) as (fleet, keys):
             await races(fleet, provider, keys)
