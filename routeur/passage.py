@@ -298,9 +298,7 @@ class Passage(Reply):
 
     def _price(self, usage: Usage) -> None:
         """What the client's answer has cost."""
-        call, price = self.call, self.manner.price
-        if price is not None and price.services:
-            price = self.price
+        call, price = self.call, self.price
         if price is not None:
             call.cost_usd, call.micro = bill(usage, price)
         spending = self.attempts.spending
