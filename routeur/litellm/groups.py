@@ -212,19 +212,8 @@ def _route(
         findings.append(f'{place}: nobody is called "{name}": left out')
         return []
 
-    others: dict[str, list[str]] = {}
-    for alias, name in settings.aliases.items():
-        if name in groups:
-            others.setdefault(name, []).append(alias)
-        elif target := _by_pattern(name, deployments, arranged):
-            arranged.aliases[alias] = [target]
-        else:
-            findings.append(f'{settings.places[alias]}: nobody is called "{name}": left out')
-    for each in deployments:
-        if ALL in each.local and each.local != ALL:
-            arranged.patterns.append((each.local, each.provider))
-        if ALL in each.name and (settings.anyone or _shared(each, deployments)):
-            findings.append(f"{each.place}.model_name: {_ALONE}")
+    others = _aliases(groups, deployments, settings, arranged, findings)
+    _note_patterns(deployments, settings, arranged, findings)
     for name, group in groups.items():
         tiers = _tiers(group)
         for other in settings.after(name):
@@ -242,6 +231,39 @@ def _route(
             arranged.aliases[name] = list(dict.fromkeys(tier[0].target for tier in tiers))
         else:
             findings.append(f"{settings.places[name]}: no model is called so: left out")
+
+
+def _aliases(
+    groups: Mapping[str, object],
+    deployments: Sequence[Deployment],
+    settings: Settings,
+    arranged: Arranged,
+    findings: list[str],
+) -> dict[str, list[str]]:
+    """The other names of each group; those of patterns become aliases at once."""
+    others: dict[str, list[str]] = {}
+    for alias, name in settings.aliases.items():
+        if name in groups:
+            others.setdefault(name, []).append(alias)
+        elif target := _by_pattern(name, deployments, arranged):
+            arranged.aliases[alias] = [target]
+        else:
+            findings.append(f'{settings.places[alias]}: nobody is called "{name}": left out')
+    return others
+
+
+def _note_patterns(
+    deployments: Sequence[Deployment],
+    settings: Settings,
+    arranged: Arranged,
+    findings: list[str],
+) -> None:
+    """Patterns of the file, and those that only one provider can have here."""
+    for each in deployments:
+        if ALL in each.local and each.local != ALL:
+            arranged.patterns.append((each.local, each.provider))
+        if ALL in each.name and (settings.anyone or _shared(each, deployments)):
+            findings.append(f"{each.place}.model_name: {_ALONE}")
 
 
 def _shared(one: Deployment, deployments: Sequence[Deployment]) -> bool:
