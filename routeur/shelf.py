@@ -172,16 +172,16 @@ class Shelf:
             raise ClientError(
                 "`previous_response_id` must be a string", param="previous_response_id"
             )
-        if body.get("conversation") is not None:
-            raise ClientError(
-                "`previous_response_id` and `conversation` cannot be used together",
-                param="previous_response_id",
-            )
         last = await self.previous(id, owner)
         if last is None:
             return Prepared(raw, recording, unknown=id)
         if last.pinned:
             return Prepared(raw, recording, (last.provider, last.credential))
+        if body.get("conversation") is not None:
+            raise ClientError(
+                "`previous_response_id` and `conversation` cannot be used together",
+                param="previous_response_id",
+            )
         before = await self.said(last)
         require_calls(before, recording.new)
         raw = continued(raw, before)

@@ -383,6 +383,21 @@ async def test_untouched(client: Client, upstream: Upstream) -> None:
     assert upstream.request.body == body
 
 
+@pytest.mark.parametrize("id", ["resp_1", "resp_of_nobody_here"])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+async def test_what_contradicts_itself(
+    client: Client, upstream: Upstream, path: str, id: str
+) -> None:
+    """Is for the provider to say that has to answer."""
+    client.router.stateful.shelf.add(unpack(pin("resp_1", "", 1e10, "openai", "openai")))
+    body = b'{"model":"gpt-5","input":"x","conversation":"c","previous_response_id":"%b"}'
+    upstream.answers(b'{"error":{"message":"not both"}}', 400)
+    answer = await client.post(path, data=body % id.encode())
+
+    assert (answer.status, await answer.read()) == (400, b'{"error":{"message":"not both"}}')
+    assert upstream.request.body == body % id.encode()
+
+
 async def test_a_conversation_is_passed_on_or_refused(
     ai: openai.AsyncOpenAI, upstream: Upstream
 ) -> None:
