@@ -181,8 +181,12 @@ class Continuation:
 
     async def _shorten(self, facts: Facts, call: Call) -> None:
         """Put a summary in the place of what has become longer than the client wants it to be."""
+        if facts.doc.get("context_management") is None:
+            return
+        if facts.place is not None or self._native(facts):
+            return
         most = threshold(facts.doc)
-        if most is None or facts.place is not None or self._native(facts):
+        if most is None:
             return
         if facts.tokens() <= most:
             return facts.retake(continued(facts.raw, (), context_management=None))

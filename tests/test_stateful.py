@@ -398,6 +398,16 @@ async def test_what_contradicts_itself(
     assert upstream.request.body == body % id.encode()
 
 
+async def test_context_management_of_another_kind(client: Client, upstream: Upstream) -> None:
+    """The provider knows more of it, or refuses it in its own words."""
+    body = b'{"model":"gpt-5","input":"x","context_management":[{"type":"new"}]}'
+    upstream.answers(recording(KEPT + "0").body)
+    answer = await client.post("/v1/responses", data=body)
+
+    assert await answer.read() == recording(KEPT + "0").body
+    assert upstream.request.body == body
+
+
 async def test_a_conversation_is_passed_on_or_refused(
     ai: openai.AsyncOpenAI, upstream: Upstream
 ) -> None:
