@@ -178,10 +178,16 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Server]:
-    """For tests that leave it as it was, but for what it keeps."""
+def lasting_redis() -> Iterator[Server]:
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def redis_server(lasting_redis: Server) -> Server:
+    """For tests that leave it running: it is empty, whatever others have kept there."""
+    lasting_redis.say("FLUSHALL")
+    return lasting_redis
 
 
 MakeRouter = Callable[..., Awaitable[Client]]

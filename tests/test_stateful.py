@@ -218,8 +218,8 @@ async def test_with_rivals(make_router: MakeRouter, sdk: SDK, upstream: Upstream
         made = await events.get_final_response()
 
     assert (await ai.responses.retrieve(made.id)).output_text == made.output_text
-    (kept,) = client.router.stateful.shelf._waiting.values()
-    assert kept.provider == "google"
+    kept = await client.router.stateful.shelf.previous(made.id, "")
+    assert kept is not None and kept.provider == "google"
 
 
 # ---- a provider with a Responses API of its own
