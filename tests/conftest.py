@@ -101,7 +101,7 @@ class Client:
     async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         if isinstance(data := options.get("data"), bytes) and len(data) > 1 << 20:
             options["data"] = io.BytesIO(data)  # aiohttp warns of large bytes
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             answer = await self.session.request(
                 method, URL(self.url + path, encoded=True), **options
             )

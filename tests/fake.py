@@ -22,7 +22,7 @@ import httptools
 import trustme
 
 KEPT = 1 << 20  # of a larger request body only size and digest are kept
-PATIENCE = 5.0  # seconds in which anything must have happened; only failing tests wait so long
+PATIENCE = 20.0  # seconds in which anything must have happened; only failing tests wait so long
 
 
 class Do(Enum):

@@ -65,7 +65,7 @@ class Fleet:
         """Status, headers and body of one request, to each of those who serve in turn."""
         self._turn += 1
         url = f"http://127.0.0.1:{self.ports[self._turn % len(self.ports)]}{path}"
-        async with asyncio.timeout(6 * PATIENCE):
+        async with asyncio.timeout(3 * PATIENCE):
             async with self.session.post(url, data=body, headers=given.headers) as answer:
                 return answer.status, answer.headers, await answer.read()
 

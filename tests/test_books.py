@@ -16,6 +16,7 @@ from routeur.store.books import Books
 from routeur.store.memory import Memory, MemoryStore
 from routeur.store.spool import Spool
 from routeur.store.sqlite import SqliteStore
+from tests.fake import PATIENCE
 from tests.stores import CENT, NOON, Hands, asks, charge, done, key, tokens
 
 HOME = Path(__file__).parent
@@ -89,7 +90,7 @@ async def booked(store):
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - of a store, which calls nobody
             await asyncio.sleep(0.005)
 

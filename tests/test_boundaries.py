@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.conftest import Client, MakeRouter
-from tests.fake import HOLD, Upstream, whole
+from tests.fake import HOLD, PATIENCE, Upstream, whole
 from tests.test_express import JSON, request, talk
 
 SHORT = b"HTTP/1.1 200 OK"
@@ -25,7 +25,7 @@ async def test_requests_in_small_pieces(router: Client, upstream: Upstream, size
     for start in range(0, len(sent), size):
         writer.write(sent[start : start + size])
         await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for _ in asked:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(SHORT)
             assert await reader.readexactly(2) == b"{}"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ANY_NAME, KEYS, Client, MakeRouter
 from tests.exchanges import Exchange, exchange, exchanges
-from tests.fake import HOLD, RESET, Upstream, chunked, cut, head, whole
+from tests.fake import HOLD, PATIENCE, RESET, Upstream, chunked, cut, head, whole
 
 RECORDED = [
     one
@@ -125,7 +125,7 @@ async def test_chunks_are_sent_when_they_come(router, upstream):
     """Once an event has come, nothing waits for the next piece."""
     upstream.answers(STREAM, hold=len(STREAM) // 2)
     answer = await router.post(CHAT, data=BODY)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await answer.content.readexactly(len(STREAM) // 2) == STREAM[: len(STREAM) // 2]
     upstream.release()
     assert await answer.content.read() == STREAM[len(STREAM) // 2 :]

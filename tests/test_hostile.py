@@ -11,7 +11,7 @@ import pytest
 
 import routeur.facts
 from tests.conftest import Client, MakeRouter
-from tests.fake import Upstream
+from tests.fake import PATIENCE, Upstream
 from tests.recording import hostile
 
 KEY = "a-master-key-of-some-length"
@@ -283,7 +283,7 @@ async def test_slow_head_drip_by_drip(router):
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(drip())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     task.cancel()
     writer.transport.abort()
@@ -298,7 +298,7 @@ async def test_slow_second_head(router):
     assert await reader.readuntil(b"200 OK")
     await asyncio.sleep(0.3)
     writer.write(b"GET /healthz HTTP/1.1\r\nHo")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         rest = await reader.read()
     writer.transport.abort()
     assert statuses(rest) == [408]
@@ -383,7 +383,7 @@ async def test_expect_continue(router, upstream):
     upstream.answers(b"{}")
     reader, writer = await router.connect()
     writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(BODY)
         assert b"200 OK" in await reader.readuntil(b"{}")

@@ -20,6 +20,7 @@ from routeur.usage import Price
 from routeur.usage import micro as cost_of
 from tests.billing import FAULTS, FORMS, WORD, Biller, Order, Sent
 from tests.conftest import Client, MakeRouter
+from tests.fake import PATIENCE
 from tests.running import Given
 from tests.virtual import AUTH, MASTER, bearer, give
 
@@ -261,7 +262,7 @@ async def biller() -> AsyncIterator[list[Biller]]:
 
 async def over(router: Client) -> None:
     """Until nothing is under way, and everything is booked."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while router.router.metrics.inflight:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await router.router.books.books._idle.wait()

@@ -11,6 +11,7 @@ import pytest
 from routeur.call import Attempt, Call
 from routeur.dialects.base import Usage
 from routeur.log import Log, quiet_aiohttp
+from tests.fake import PATIENCE
 
 
 class Terminal(io.StringIO):
@@ -261,7 +262,7 @@ async def test_counted(monkeypatch):
     assert [(line["message"], line["count"]) for line in lines(stream)] == [("number 0", 1)]
 
     stream.written.clear()
-    await asyncio.wait_for(stream.written.wait(), 5)
+    await asyncio.wait_for(stream.written.wait(), PATIENCE)
     log.close()
 
     assert [(line["message"], line["count"]) for line in lines(stream)[1:]] == [("number 99", 99)]

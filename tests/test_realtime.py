@@ -781,7 +781,7 @@ async def test_the_sdk(make, there):
     client = await make(auth=AUTH)
     sdk = AsyncOpenAI(api_key=MASTER, base_url=f"{client.url}/v1")
     seen = []
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         async with sdk.realtime.connect(model="voice") as connection:
             await connection.response.create()
             async for event in connection:

@@ -16,6 +16,7 @@ from routeur.routes import Ground, Route, Routes, merged, read_action, read_matc
 from routeur.rules import Match, Rule, Table, Target
 from routeur.store.base import StoreUnavailable
 from routeur.store.memory import Memory, MemoryStore
+from tests.fake import PATIENCE
 
 FILE = """
 providers:
@@ -254,7 +255,7 @@ async def test_others_learn_it_by_themselves(
     there.routes._changed = learnt.set
     await there.routes.open()
     await here.add(route("one"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await learnt.wait()
     there.routes.close()
 
@@ -270,7 +271,7 @@ async def test_two_that_add_one_at_once(memory: Memory, monkeypatch: pytest.Monk
     async def together(store: MemoryStore, *given: Any) -> int | None:
         if store in first:
             first.discard(store)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await both.wait()
         return await put(store, *given)
 

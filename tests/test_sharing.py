@@ -16,6 +16,7 @@ from routeur.stickiness import TTL, Binding, Stickiness
 from routeur.store import make
 from routeur.store.base import Store, StoreUnavailable
 from routeur.store.memory import Memory, MemoryStore
+from tests.fake import PATIENCE
 from tests.program import Program, ask
 from tests.redis_server import Server
 from tests.stores import Hands
@@ -161,7 +162,7 @@ async def test_it_speaks_by_itself_and_leaves_nothing(
     for number in range(1, 4):
         one.keep(number)
         await asyncio.sleep(0.001 * ABROAD)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not other.has(3):  # noqa: ASYNC110 - it is another task of the same loop
             await asyncio.sleep(0.001)
     await one.line.close()

@@ -22,6 +22,7 @@ from routeur.store.memory import Memory, MemoryStore
 from routeur.store.redis import RedisStore
 from routeur.store.scripts import HOME as LUA
 from routeur.store.scripts import PARTS, ROOT, SCRIPTS
+from tests.fake import PATIENCE
 from tests.redis_server import free_port, patient, running
 from tests.stores import CENT, NOON, Hands, asks, charge, done, key, tokens
 
@@ -65,7 +66,7 @@ async def balance(store):
 
 async def well(store):
     """Waits until it is, which it has to be by itself."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while store.trouble:  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.02)
 
@@ -73,7 +74,7 @@ async def well(store):
 async def works_again(store, reserved=0):
     """By itself; and nothing stays reserved by what has failed."""
     await well(store)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(StoreUnavailable):
                 await store.beat(0)
@@ -86,7 +87,7 @@ async def works_again(store, reserved=0):
 
 async def fails(store, match=""):
     """Until it says why, and does not even try."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             before = time.monotonic()
             with pytest.raises(StoreUnavailable):
@@ -541,7 +542,7 @@ async def test_killed_under_load(store, server, patience):
     for number in range(3):
         process = await program(server.url, f"p{number}", 1_000_000)
         enough = (await balance(store)).usage + 20 * CENT
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (await balance(store)).usage < enough:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.005)
         process.kill()
@@ -592,7 +593,7 @@ async def test_a_cluster(tmp_path, patience):
         here, there = nodes
         there.say("CLUSTER", "ADDSLOTS", *range(16384))
         here.say("CLUSTER", "MEET", "127.0.0.1", there.port)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for node in nodes:
                 while b"cluster_state:ok" not in node.say("CLUSTER", "INFO"):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)

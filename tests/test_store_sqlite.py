@@ -16,6 +16,7 @@ import pytest
 from routeur.store.base import Admitted, Balance, Refused, StoreUnavailable, StoreUnusable
 from routeur.store.schema import MIGRATIONS, connect, migrate, prepare
 from routeur.store.sqlite import SqliteStore
+from tests.fake import PATIENCE
 from tests.stores import CENT, asks, charge, done, key
 
 HOME = Path(__file__).parent
@@ -41,7 +42,7 @@ async def usage(store):
 
 async def works_again(store):
     """Waits until it does, which it has to by itself."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 assert isinstance(await store.reserve(asks("again", micro=0)), Admitted)
@@ -354,7 +355,7 @@ async def test_killed_under_load(store, path):
     for number in range(5):
         process = await program(path, f"p{number}", 1_000_000)
         enough = await usage(store) + 20 * CENT
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await usage(store) < enough:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.005)
         process.kill()

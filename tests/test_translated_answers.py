@@ -15,7 +15,7 @@ import routeur.translated
 from routeur.dialects.anthropic import answers as anthropic_answers
 from routeur.dialects.openai_chat import answers as openai_chat_answers
 from tests.conftest import MakeRouter
-from tests.fake import CLOSE, EVENTS, HOLD, RESET, Upstream, head
+from tests.fake import CLOSE, EVENTS, HOLD, PATIENCE, RESET, Upstream, head
 from tests.recording import AWS, aws_frame, recording
 from tests.targets import (
     ANTHROPIC,
@@ -465,7 +465,7 @@ async def test_commit(make: Make, upstream: Upstream, commit: str):
             break
         await asyncio.sleep(0.1)
         assert not came.done()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         assert (await came).startswith(b"HTTP/1.1 200 ")
 
 
@@ -475,11 +475,11 @@ async def test_keepalive_before_the_first_event(make: Make, upstream: Upstream):
     reader, writer = await router.connect()
     path, body = request(ANTHROPIC, TARGETS[BEDROCK], stream=True)
     writer.write(raw(path, body))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(2):
             await reader.readuntil(b'event: ping\ndata: {"type": "ping"}\n\n')
     upstream.release()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         rest = await reader.readuntil(b"0\r\n\r\n")
     assert b"event: ping" not in rest
     assert ENDS[ANTHROPIC] in rest
@@ -494,10 +494,10 @@ async def test_a_frame_goes_when_it_has_come(make: Make, upstream: Upstream):
     reader, writer = await router.connect()
     path, body = request(ANTHROPIC, TARGETS[CHAT], stream=True)
     writer.write(raw(path, body))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         await reader.readuntil(b"text_delta")
     upstream.release()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         assert ENDS[ANTHROPIC] in await reader.readuntil(b"0\r\n\r\n")
 
 
@@ -535,11 +535,11 @@ async def test_a_slow_client(make: Make, upstream: Upstream):
     path, body = request(ANTHROPIC, TARGETS[CHAT], stream=True)
     writer.write(raw(path, body))
     asked = await upstream.requested()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asked.connection.blocked.wait()
     assert not asked.connection.closed.is_set()
     got = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while part := await reader.read(1 << 18):
             got += part.count(b"x")
             if part.endswith(b"0\r\n\r\n"):
@@ -568,7 +568,7 @@ async def test_a_mistake_of_ours(
     router = await make()
     answers(upstream, (STREAMS if stream else WHOLES)[ANTHROPIC])
     path, body = request(CHAT, TARGETS[ANTHROPIC], stream=stream)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         answer = await router.post(path, json=body)
         assert answer.status == (502 if stream == part.startswith("Event") else 200)
         await answer.read()
