@@ -34,6 +34,8 @@ class Bus:
     - `{"tell"}` is for all other workers; nobody answers.
     - `{"n", "take"}` is for the parent itself, which answers it; `{"settle"}` is, too, and it does
       not (`admission.py`).
+    - `{"keep"}` is a snapshot of this worker's metrics, for the parent; `{"n", "figures"}` asks it
+      for those of all.
     """
 
     def __init__(
@@ -73,6 +75,18 @@ class Bus:
     def settle(self, used: dict[str, Any]) -> None:
         """Let the parent know what came of something that was taken."""
         self._send({"settle": used})
+
+    def keep(self, snapshot: dict[str, Any]) -> None:
+        """Let the parent know what this worker has counted."""
+        self._send({"keep": snapshot})
+
+    async def figures(self) -> dict[str, Any]:
+        """What all have counted, as far as the parent knows; raises TimeoutError after 2 s."""
+        answers = await self._inquire({"figures": True}, _Inquiry(1), PATIENCE)
+        if not answers:
+            raise TimeoutError
+        snapshot: dict[str, Any] = answers[0]
+        return snapshot
 
     async def _inquire(
         self, message: dict[str, Any], inquiry: _Inquiry, patience: float

@@ -248,6 +248,29 @@ def merge(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
+class Figures:
+    """What several workers have counted, each known by a number: no counter goes back when one dies
+    or is late, which Prometheus would take for a new beginning of them all.
+    """
+
+    def __init__(self) -> None:
+        self._living: dict[int, Mapping[str, Any]] = {}
+        self._ended = Metrics({}).snapshot()
+
+    def note(self, worker: int, snapshot: Mapping[str, Any]) -> None:
+        """A worker's snapshot, instead of the one that was noted before."""
+        self._living[worker] = snapshot
+
+    def gone(self, worker: int) -> None:
+        """A worker has died: what it has counted stays, and nothing of it is under way."""
+        if (last := self._living.pop(worker, None)) is not None:
+            self._ended = merge([self._ended, {**last, "inflight": 0, "lag": 0.0, "banned": {}}])
+
+    def sum(self) -> dict[str, Any]:
+        """One snapshot of them all."""
+        return merge([self._ended, *self._living.values()])
+
+
 def render(snapshot: Mapping[str, Any]) -> tuple[bytes, str]:
     """A snapshot in Prometheus' text format, and its content type."""
     registry = CollectorRegistry()

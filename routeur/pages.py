@@ -50,7 +50,7 @@ class Pages:
         page = health.page(
             shown,
             outages,
-            inflight=(await peers.metrics())["inflight"],
+            inflight=await peers.inflight(),
             uptime=time.monotonic() - self._started,
         )
         answer = answers.plain(status, page.encode(), "text/html; charset=utf-8")
@@ -58,5 +58,10 @@ class Pages:
         return answer
 
     async def _metrics(self) -> web.Response:
-        body, kind = metrics.render(await self._peers.metrics())
+        try:
+            snapshot = await self._peers.metrics()
+        except TimeoutError:
+            late = b"the parent of the workers does not answer: figures would be incomplete\n"
+            return answers.plain(503, late, "text/plain; charset=utf-8")
+        body, kind = metrics.render(snapshot)
         return answers.plain(200, body, kind)

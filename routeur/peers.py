@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,11 +12,13 @@ from routeur.admission import Admission, Local, Shared
 from routeur.bans import Ban, from_carried
 from routeur.bus import Bus, News, Question
 from routeur.health import Load, Rates
-from routeur.metrics import Metrics, merge
+from routeur.metrics import Metrics
 from routeur.outages import Outages, latest
 from routeur.providers import Provider
 from routeur.standing import Standings
 from routeur.traces import Traces
+
+KEPT = 1.0  # seconds, how often the parent is told what was counted
 
 
 class Peers:
@@ -41,6 +44,7 @@ class Peers:
         self._standings = standings
         self._traces = traces
         self._count = count
+        self._timer: asyncio.TimerHandle | None = None
 
     async def join(self, bus: Bus) -> None:
         """Be one of several, with what the others know of bans."""
@@ -48,6 +52,7 @@ class Peers:
         self.admission = Shared(self._standings, bus.take, bus.settle)
         for state in await bus.ask({"state": True}):
             self._standings.apply(state)
+        self._beat()
 
     def tell(self, news: News) -> None:
         """Let the others know."""
@@ -70,9 +75,7 @@ class Peers:
                 self._count()
                 return self._rates.snapshot()
             case {"metrics": _}:
-                self._count()
-                outages = Outages(self._standings.bans(), self._standings.known(), time.monotonic())
-                return self._metrics.snapshot(outages.names(self.providers))
+                self.keep()
         return None
 
     async def trace(self, id: str) -> dict[str, Any] | None:
@@ -90,8 +93,24 @@ class Peers:
         return text
 
     async def metrics(self) -> dict[str, Any]:
-        """One snapshot of them all."""
-        return merge(await self._all({"metrics": True}))
+        """One snapshot of them all; raises TimeoutError where the parent does not answer."""
+        if self.bus is None:
+            return self._figures()
+        self.keep()
+        await self._others({"metrics": True})  # the parent has heard theirs by then
+        return await self.bus.figures()
+
+    def keep(self) -> None:
+        """Let the parent know what was counted here, which is not to be lost with this process."""
+        if self.bus is not None:
+            self.bus.keep(self._figures())
+
+    async def inflight(self) -> int:
+        """Requests under way; of this process alone where the parent does not answer."""
+        try:
+            return int((await self.metrics())["inflight"])
+        except TimeoutError:
+            return self._metrics.inflight
 
     async def loads(self) -> list[Load]:
         return [load for each in await self._all({"loads": True}) for load in each]
@@ -110,8 +129,19 @@ class Peers:
         await self._others({"synced": True})
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self.bus is not None:
             self.bus.close()
+
+    def _beat(self) -> None:
+        self.keep()
+        self._timer = asyncio.get_running_loop().call_later(KEPT, self._beat)
+
+    def _figures(self) -> dict[str, Any]:
+        self._count()
+        outages = Outages(self._standings.bans(), self._standings.known(), time.monotonic())
+        return self._metrics.snapshot(outages.names(self.providers))
 
     async def _all(self, question: Question) -> list[Any]:
         others = await self._others(question)

@@ -22,6 +22,7 @@ import orjson
 
 from routeur.admission import Desk
 from routeur.bus import LINE, RELOAD
+from routeur.metrics import Figures
 
 FD = "ROUTEUR_WORKER_FD"  # tells a worker which descriptor leads to its parent
 HOME = "ROUTEUR_WORKER_HOME"  # what the workers of one parent have in common, and nobody else
@@ -57,6 +58,7 @@ class Parent:
         self._say = say
         self._listen = listen
         self._desk = Desk()
+        self._figures = Figures()
         self._home = token_hex(8)
         self._workers: dict[int, Worker] = {}
         self._numbers = itertools.count(1)
@@ -128,6 +130,7 @@ class Parent:
             while line := await reader.readline():
                 worker.started = True
                 self._take(worker, orjson.loads(line), time.monotonic())
+        self._figures.gone(worker.number)
 
     def _take(self, worker: Worker, message: dict[str, Any], now: float) -> None:
         """Do what a worker's message wants, as `bus.Bus` has them."""
@@ -140,6 +143,10 @@ class Parent:
             case {"tell": news}:
                 if self._desk.heard(worker.number, news, now):
                     self._tell(worker, news)
+            case {"keep": snapshot}:
+                self._figures.note(worker.number, snapshot)
+            case {"figures": _, "n": number}:
+                _send(worker, {"n": number, "say": self._figures.sum()})
             case {"ask": _, "n": number}:
                 others = [each for each in self._workers.values() if each.started]
                 others = [each for each in others if each is not worker]

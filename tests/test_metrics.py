@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from routeur.call import Attempt, Call
 from routeur.dialects.base import Usage
-from routeur.metrics import KINDS, Metrics, merge, outcome, render
+from routeur.metrics import KINDS, Figures, Metrics, merge, outcome, render
 
 NAMES = {
     "routeur_requests",
@@ -251,6 +251,27 @@ def test_merging_one_changes_nothing():
     finish(metrics, a_call(usage=Usage(input=1), cost_usd=0.1))
 
     assert merge([metrics.snapshot()]) == metrics.snapshot()
+
+
+def test_no_counter_of_workers_goes_back():
+    """One that is late counts as when it was heard of last, one that has died for ever."""
+    one, two = (Metrics({"openai": ["gpt-4o"]}, ["openai"]) for _ in range(2))
+    finish(one, a_call(cost_usd=1.0), a_call(cost_usd=1.0))
+    finish(two, a_call(cost_usd=4.0))
+    one.started()
+    figures = Figures()
+    figures.note(1, one.snapshot(["openai"]))
+    figures.note(2, two.snapshot())
+    figures.note(2, two.snapshot())
+    assert figures.sum() == merge([one.snapshot(["openai"]), two.snapshot()])
+
+    figures.gone(1)
+    figures.gone(7)  # died before it had said anything
+    total = figures.sum()
+
+    assert total["requests"] == [["openai", "gpt-4o", "openai", "200", 3]]
+    assert total["cost_usd"] == 6.0
+    assert (total["inflight"], total["banned"]) == (0, {"openai": 0})
 
 
 async def test_a_blocked_event_loop_is_seen(monkeypatch):

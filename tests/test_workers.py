@@ -244,13 +244,25 @@ def test_a_dead_one_is_replaced(program: Program) -> None:
         program.said("serves on", 3)
         assert len(program.children(2)) == 2
         one_of_each(port=port)
-        assert count(port) >= 2
         os.kill(other, signal.SIGKILL)
         assert broken_off(under_way)  # whosever it was
     program.said("serves on", 4)
     one_of_each(port=port)
     program.signal(signal.SIGTERM)
     assert program.ended() == 0
+
+
+def test_what_a_dead_one_has_counted_stays(program: Program) -> None:
+    """Prometheus would take less than before for a new beginning of all counters."""
+    program.said("serves on", 2)
+    port = program.port
+    one_of_each(port=port)
+    before = count(port)
+    assert before >= 2
+    for number, victim in enumerate(program.children(2), 3):
+        os.kill(victim, signal.SIGKILL)
+        program.said("serves on", number)
+        assert count(port) == before
 
 
 @pytest.mark.parametrize(
