@@ -37,6 +37,7 @@ from routeur.server import CLOSED, ClientConnection
 from routeur.stateful import Stateful, is_about_stored, is_conversation
 
 SPOKEN = (HttpVersion11, HttpVersion10)
+WRONG_KEY = (401, 429)  # what a request without a valid key gets; the latter for many of them
 
 
 class Front:
@@ -104,9 +105,7 @@ class Front:
                 place = told
             return await self._serve(request, inbound, caller, *found, path, query, place=place)
         except RouteurError as error:
-            if error.status == 401:
-                self._log.counted("unauthorized", "requests without a valid key were refused")
-            return answers.refusal(request, paths.family_of(request), error, None)
+            return self._refused(request, error)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
@@ -115,6 +114,16 @@ class Front:
             return answers.refusal(request, paths.family_of(request), hidden, None)
         finally:
             connection.request_ends(request)
+
+    def _refused(self, request: web.BaseRequest, error: RouteurError) -> web.Response:
+        """The answer to what did not become a call."""
+        family = paths.family_of(request)
+        path = request.raw_path.partition("?")[0]
+        if error.status == 401:
+            self._log.counted("unauthorized", "requests without a valid key were refused")
+        if error.status in WRONG_KEY or match(request.method, path):
+            self._metrics.refused(family, error.status)
+        return answers.refusal(request, family, error, None)
 
     async def inside(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request for a response that routeur makes of itself: as `handle`, without a client's

@@ -139,6 +139,11 @@ class Metrics:
             self._tokens = [*map(sum, zip(self._tokens, *map(astuple, usages), strict=True))]
         self._cost += sum(filter(None, map(_cost, calls)))
 
+    def refused(self, dialect: str, status: int) -> None:
+        """Count a request that did not become a call, as for want of a valid key."""
+        facts = (None, None, dialect, status)
+        (self._bound.get(facts) or self._bind(facts))[0] += 1
+
     def chunk_delay(self, seconds: float) -> None:
         """Count a sampled chunk."""
         self._delay([seconds])

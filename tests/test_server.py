@@ -80,6 +80,18 @@ async def test_metrics(router, upstream):
         assert name in said
 
 
+async def test_whoever_has_no_valid_key_is_counted(make_router):
+    router = await make_router(auth={"master_key": "m" * 32})
+    for path in (CHAT, "/v1/models", "/nobody/x"):
+        assert (await router.post(path, json=BODY)).status == 401
+    assert (await router.get("/v1/traces/x", headers={"x-api-key": "m" * 32})).status == 404
+    said = await (await router.get("/metrics")).text()
+    requests = [line for line in said.splitlines() if line.startswith("routeur_requests_total{")]
+    assert requests == [
+        'routeur_requests_total{dialect="openai",model="none",provider="none",status="401"} 3.0'
+    ]
+
+
 async def test_names_that_clients_invent_are_no_labels(router, upstream):
     for number in range(5):
         await router.post(CHAT, json=BODY | {"model": f"invented-{number}"})
