@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     check = several.add_parser("check", help="print everything that is wrong with a configuration")
-    check.add_argument("file", nargs="?", type=Path, help="default: router.yaml")
+    named = check.add_mutually_exclusive_group()
+    named.add_argument("file", nargs="?", type=Path, help="default: router.yaml")
+    named.add_argument("-c", "--config", type=Path, metavar="FILE", help="the same")
     check.set_defaults(run=_check)
 
     why = several.add_parser("explain", help="say who would answer a request, and why")
@@ -187,7 +189,7 @@ def _place_in(config: Config) -> commands.Place:
 
 
 def _check(options: argparse.Namespace) -> int:
-    path = options.file or DEFAULT_FILE
+    path = options.file or options.config or DEFAULT_FILE
     config = load(path, os.environ)
     for notice in config.notices:
         print(notice)

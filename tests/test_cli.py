@@ -59,7 +59,7 @@ def test_help_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
     options = {
         "serve": ("-c", "--config", "--host", "--port", "--workers"),
-        "check": ("file",),
+        "check": ("file", "-c"),
         "explain": ("-c", "--model", "--header", "--body", "--path", "--json"),
     }
     for command, expected in options.items():
@@ -84,6 +84,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--workers", "0"], "1 or more"),
         (["explain"], "--model"),
         (["check", "a", "b"], "b"),
+        (["check", "-c", "a", "b"], "not allowed with"),
     ],
 )
 def test_bad_options(capsys: pytest.CaptureFixture[str], arguments: list[str], word: str) -> None:
@@ -122,6 +123,7 @@ def test_check(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert (status, err) == (0, "")
     assert "router.yaml: ok" in out
     assert run(capsys, "check", "router.yaml")[0] == 0
+    assert run(capsys, "check", "-c", "router.yaml")[0] == 0
 
 
 def test_check_prints_all_findings(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
