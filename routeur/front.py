@@ -86,6 +86,10 @@ class Front:
                 connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
                 return CLOSED
             inbound = Inbound(request.raw_headers)
+            coding = inbound.words.get(b"transfer-encoding")
+            if coding is not None and coding.lower() != b"chunked":  # aiohttp takes more than that
+                connection.refuse(400, "of transfer codings only chunked is understood here")
+                return CLOSED
             path, _, query = request.raw_path.partition("?")
             found = match(request.method, path)
             if found is None:

@@ -34,7 +34,9 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 # What a request's header is to us: most go on unread. A word is read here; some of them go on too.
 GOES_ON, STAYS, WORD, WORD_ON, STEER, KEY, PROTOCOLS = range(7)
 
-_WORDS = frozenset(b"connection expect host upgrade sec-websocket-extensions".split())
+_WORDS = frozenset(
+    b"connection expect host upgrade sec-websocket-extensions transfer-encoding".split()
+)
 _WORDS_ON = frozenset(
     b"content-encoding content-type origin x-request-id anthropic-version".split()
 )
