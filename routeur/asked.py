@@ -204,6 +204,8 @@ class AskedPassage(Passage):
     def _end(self) -> None:
         """The stream is over, and whole."""
         assert self._sieve is not None
+        if self._inflater is not None and not self._inflater.whole:
+            raise UpstreamError("the provider broke off its answer")
         text = self._framed(self._sieve.end(whole=True))
         if self._chunked:
             text += b"0\r\n\r\n"

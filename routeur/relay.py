@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from routeur.dialects.inflate import Inflater
 from routeur.errors import UpstreamError
 from routeur.heads import Head
 
@@ -96,18 +96,18 @@ class _Inflater:
     """Inflates what passes; gives nothing more once the data is broken or beyond the bound."""
 
     def __init__(self, coding: bytes) -> None:
-        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 32 if coding != b"deflate" else 15)
+        self._stream = Inflater(coding)
         self._left = INFLATE_AT_MOST
 
     def feed(self, data: bytes) -> bytes:
         out = []
         try:
-            while data and self._left > 0:
-                out.append(self._stream.decompress(data, KEEP_LAST))
-                self._left -= len(out[-1])
-                data = self._stream.unconsumed_tail
+            while self._left > 0 and (piece := self._stream.feed(data, KEEP_LAST)):
+                out.append(piece)
+                self._left -= len(piece)
+                data = b""
                 del out[1:-2]  # only the start and the end are kept anyway
-        except zlib.error:
+        except ValueError:
             self._left = 0
         return b"".join(out)
 

@@ -298,15 +298,16 @@ def test_what_is_too_long_goes() -> None:
     assert goes_after(held, [b"{" + b" " * 9_999] * 100) == 270_000 > HOLD_WHOLE
 
 
-@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"raw", b" GZip "])
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"raw", b"members", b" GZip "])
 @pytest.mark.parametrize("until", MODES)
 def test_compressed_streams(coding: bytes, until: str) -> None:
     raw = zlib.compressobj(wbits=-15)
     packed = {
         b"deflate": zlib.compress(ROLE + CHUNK),
         b"raw": raw.compress(ROLE + CHUNK) + raw.flush(),
+        b"members": gzip.compress(ROLE[:5]) + gzip.compress(b"") + gzip.compress(ROLE[5:] + CHUNK),
     }.get(coding, gzip.compress(ROLE + CHUNK))
-    header = b"deflate" if coding == b"raw" else coding
+    header = {b"raw": b"deflate", b"members": b"gzip"}.get(coding, coding)
 
     for size in (1, 13, 1000):
         assert goes_after(opening("openai_chat", until, coding=header), cut(packed, size))

@@ -251,13 +251,16 @@ async def test_the_sdk_sees_what_it_would_see(router: Client, upstream: Upstream
 # ── answers that are something else
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "members"])
 @pytest.mark.parametrize("size", [None, 5])
 async def test_coded_all_the_same(
     router: Client, upstream: Upstream, coding: str, size: int
 ) -> None:
     """The client has not been asked for it: it gets none."""
-    packed = gzip.compress(STREAM) if coding == "gzip" else zlib.compress(STREAM)
+    packed = zlib.compress(STREAM)
+    if coding != "deflate":
+        parts = (STREAM,) if coding == "gzip" else (STREAM[:100], STREAM[100:])
+        packed, coding = b"".join(map(gzip.compress, parts)), "gzip"
     headers = {"Content-Type": EVENTS, "Content-Encoding": coding}
     upstream.answers(packed, headers=headers, chunk_size=size, framing="chunked")
     answer = await router.post(CHAT, data=body())
@@ -272,6 +275,19 @@ async def test_coded_as_nobody_can_read(router: Client, upstream: Upstream, sent
     answer = await router.post(CHAT, data=body())
     assert await answer.read() == b"\x8b\x00\x80\x03"
     assert answer.headers["Content-Encoding"] == sent
+
+
+@pytest.mark.parametrize("size", [None, 5])
+async def test_gzip_that_breaks_off_in_whole_chunks(
+    router: Client, upstream: Upstream, size: int | None
+) -> None:
+    """Without its coding nothing else would tell the client that something is missing."""
+    packed = gzip.compress(STREAM)[:-40]
+    headers = {"Content-Type": EVENTS, "Content-Encoding": "gzip"}
+    upstream.answers(packed, headers=headers, chunk_size=size, framing="chunked")
+    answer = await router.raw(request())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert not answer.endswith(b"0\r\n\r\n")
 
 
 async def test_broken_gzip_in_mid_stream(router: Client, upstream: Upstream) -> None:

@@ -6,6 +6,7 @@ import zlib
 
 PLAIN = frozenset((b"", b"identity"))
 CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate"))  # what Inflater knows
+_MEMBER = 0x1F  # what a member of gzip begins with: another may follow (RFC 1952, 2.2)
 _STEP = 1024  # bytes that go in at once: what they make is lost if they are broken
 
 
@@ -22,15 +23,20 @@ class Inflater:
     def feed(self, data: bytes, at_most: int) -> bytes:
         """At most so many (1 or more) bytes of what has come; raises ValueError if it is broken."""
         data = self._waiting + data
-        if not data:
-            return b""
-        if self._stream is None:
-            self._stream = zlib.decompressobj(self._window(data[0]))
-        try:
-            inflated = self._stream.decompress(data, at_most)
-        except zlib.error as error:
-            raise ValueError("the compressed data is broken") from error
-        self._waiting = self._stream.unconsumed_tail
+        inflated = b""
+        while data and len(inflated) < at_most:
+            stream = self._stream
+            if stream is None or stream.eof:
+                if stream is not None and not (self._gzip and data[0] == _MEMBER):
+                    data = b""  # belongs to nothing
+                    break
+                stream = self._stream = zlib.decompressobj(self._window(data[0]))
+            try:
+                inflated += stream.decompress(data, at_most - len(inflated))
+            except zlib.error as error:
+                raise ValueError("the compressed data is broken") from error
+            data = stream.unused_data if stream.eof else stream.unconsumed_tail
+        self._waiting = data
         return inflated
 
     def _window(self, first: int) -> int:
