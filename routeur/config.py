@@ -39,7 +39,7 @@ from routeur.yamlfile import (
 )
 
 HEADERS = "headers"  # a commit point: before anything is known of the answer
-SHORTEST_KEY = 16  # characters, where others than this machine can try keys
+SHORTEST_KEY = 16  # characters, where others than this machine can try keys; of secrets always
 _OBVIOUS = re.compile(
     "(change.?me|sk-?1234|password|your.?|1234|qwerty|letmein|0000)", re.IGNORECASE
 )
@@ -193,6 +193,13 @@ def problems(server: Server, auth: Auth, store: str) -> list[tuple[str, str]]:
         found.append(("server.workers", f"expected 1 or more, not {server.workers}"))
     if server.workers > 1 and store == "memory:":
         found.append(("store", "several workers cannot share memory:; expected sqlite: or redis:"))
+    if auth.secret is not None and len(auth.secret.reveal()) < SHORTEST_KEY:
+        why = f"expected a random secret of {SHORTEST_KEY} or more, as from: openssl rand -hex 32"
+        found.append(("auth.secret", f"has {len(auth.secret.reveal())} characters; {why}"))
+    if auth.master_key is not None and auth.management_key is not None:
+        if auth.master_key.reveal() == auth.management_key.reveal():
+            why = "is the master key, too: one infers, the other never does; make another"
+            found.append(("auth.management_key", why))
     if loopback(server.host):
         return found
     if auth.master_key is None:

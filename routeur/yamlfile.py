@@ -27,6 +27,7 @@ _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.ASCII)
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _SHIELDED = re.compile(f"{_OPEN}(\\d+){_CLOSE}", re.ASCII)
 
+_COLON = "mapping values are not allowed in this context"  # what libyaml says of `a: b:`
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "b": 1} | {
     unit: base**power
@@ -62,6 +63,8 @@ class File:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             what = ", ".join(part for part in (error.context, error.problem) if part)
+            if what == _COLON:
+                what += '; quote what has a colon before a space or its end, as in store: "memory:"'
         except yaml.YAMLError as error:
             line, what = 1, str(error).splitlines()[0]
         raise ConfigError([f"{self.name}:{line}: not YAML: {self.restore(what)}"])

@@ -181,6 +181,9 @@ WRONG = [
     ("server: {host: 0.0.0.0}", '1: server.host: "0.0.0.0" can be reached from elsewhere; set auth.master_key, or use 127.0.0.1'),
     ("server: {host: '::'}\nauth: {master_key: short}", "2: auth.master_key: has 5 characters; off loopback a key needs 16 or more"),
     ("server: {host: '::'}\nauth: {master_key: changeme-changeme}", "2: auth.master_key: is well known; off loopback a key must be random, as from: openssl rand -hex 24"),
+    ("auth: {secret: short}", "1: auth.secret: has 5 characters; expected a random secret of 16 or more, as from: openssl rand -hex 32"),
+    ("auth: {master_key: one, management_key: one}", "1: auth.management_key: is the master key, too: one infers, the other never does; make another"),
+    ("store: memory:", '1: not YAML: mapping values are not allowed in this context; quote what has a colon before a space or its end, as in store: "memory:"'),
     ("server: {workers: 2}\nstore: 'memory:'", "2: store: several workers cannot share memory:; expected sqlite: or redis:"),
 ]  # fmt: skip
 

@@ -86,7 +86,7 @@ def test_comments_of_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / name).touch()
     text = REFERENCE.replace("aliases: {}", "aliases:").replace("rules: []", "rules:")
     text = re.sub(r"^( *)# ?( *(?:- )?(?:[{]?[a-z_0-9-]+:(?: .*)?))$", r"\1\2", text, flags=re.M)
-    variables = {name: "sk-of-a-test" for name in re.findall(r"\$\{(\w+)", text)}
+    variables = {name: f"sk-of-a-test-{name}" for name in re.findall(r"\$\{(\w+)", text)}
     config = parse(text, "router.yaml", KEYS | variables)
 
     assert [rule.name for rule in config.rules] == ["pictures", "trial"]
