@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from routeur.call import Call, new_id
-from routeur.dialects import FAMILIES
+from routeur.dialects import FAMILIES, match
 from routeur.errors import RouteurError
 from routeur.headers import sane_id, value
 
@@ -158,11 +158,15 @@ def error_body(family: str, error: RouteurError, request_id: str = "") -> bytes:
     )
 
 
-def early_error_body(status: int, message: str) -> bytes:
-    """The body for what is no request yet: its path, and so its dialect, is unknown."""
+def early_error_body(status: int, message: str, data: bytes) -> bytes:
+    """The body for what is no request yet: its dialect is that of the path with which it begins
+    (`data`), if it has come so far."""
+    words = data[:4096].split(b" ", 2)
+    path = words[1].partition(b"?")[0].decode("latin-1") if len(words) == 3 else ""
+    found = match("POST", path)
     codes = {408: "request_timeout", 431: "headers_too_large", 500: "internal_error"}
     kind = "server_error" if status == HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    return FAMILIES["openai"].write_error(
+    return FAMILIES[found[0] if found else "openai"].write_error(
         status,
         message,
         type=kind,

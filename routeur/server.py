@@ -24,7 +24,7 @@ from aiohttp.web_protocol import RequestHandler
 from routeur.lasting import Lasting
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-ErrorBody = Callable[[int, str], bytes]
+ErrorBody = Callable[[int, str, bytes], bytes]
 
 MAX_HEAD_LINE = 16 * 1024
 MAX_HEADERS = 128
@@ -294,7 +294,7 @@ class ClientConnection(RequestHandler):
         """Answer without aiohttp, which knows no request here or repeats a version of HTTP that
         nobody speaks, and close."""
         if self.transport is not None:
-            body = self.server.error_body(status, message)
+            body = self.server.error_body(status, message, self.whole)
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nServer: routeur\r\n"
                 b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
@@ -315,8 +315,9 @@ class ClientConnection(RequestHandler):
 class Server(web.Server):
     """Makes `ClientConnection`s and watches over them.
 
-    `head_timeout` and `stall_timeout` are seconds; `error_body(status, message)` gives the body of
-    an answer to what is no request yet; `malformed(status, error)` is told of each such answer.
+    `head_timeout` and `stall_timeout` are seconds; `error_body(status, message, data)` gives the
+    body of an answer to what is no request yet, and begins with `data`; `malformed(status, error)`
+    is told of each such answer.
     """
 
     def __init__(

@@ -146,6 +146,14 @@ SMUGGLED = {
 }
 
 
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("line", [b"no header", b"A: " + b"a" * 20_000, b"Content-Length: x"])
+async def test_what_is_no_request_is_answered_in_the_dialect_of_its_path(router, dialect, line):
+    answer = await router.raw(b"POST %b?x HTTP/1.1\r\n%b\r\n\r\n" % (PATHS[dialect].encode(), line))
+    assert statuses(answer) == [431 if len(line) > 99 else 400]
+    error_of(dialect, answer.partition(b"\r\n\r\n")[2])
+
+
 @pytest.mark.parametrize("trick", SMUGGLED)
 async def test_smuggling(router, upstream, trick):
     """400 and the end; what follows is never a second request."""
