@@ -329,14 +329,16 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     _announce(router, log)
     _settle_memory()
     await stop.wait()
-    log.event("info", "stop", f"draining for at most {config.server.drain:g} s")
+    drain = f"draining for at most {config.server.drain:g} s"
+    log.event("info", "stop", f"{drain}; a second signal cuts what is left")
     if watch is not None:
         watch.close()
-    again = asyncio.create_task(_second_signal(stop))
-    await asyncio.wait(
-        [asyncio.create_task(router.stop()), again], return_when=asyncio.FIRST_COMPLETED
-    )
-    again.cancel()
+    stopping = asyncio.create_task(router.stop())
+    for _ in range(2):  # after a second signal nothing is drained, after a third nothing is booked
+        again = asyncio.create_task(_next_signal(stop))
+        await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        router.hurry()
     return 0
 
 
@@ -379,8 +381,7 @@ def _announce(router: Router, log: Log) -> None:
     log.flush()
 
 
-async def _second_signal(stop: asyncio.Event) -> None:
-    """Whoever presses Ctrl-C twice does not want to wait."""
+async def _next_signal(stop: asyncio.Event) -> None:
     stop.clear()
     await stop.wait()
 

@@ -66,6 +66,7 @@ class Router:
         self._over: list[Call] = []
         self.rates = Rates(config.providers)
         self.ready = False
+        self._hurried = False
         self.port = 0  # of TCP, once it listens
         self._path = ""  # of a unix socket that this process has made
         self._pools: list[Pool] = []
@@ -241,6 +242,8 @@ class Router:
         self.stateful.drain()
         deadline = time.monotonic() + (self.config.server.drain if drain is None else drain)
         while (self._busy() or self.stateful.busy) and time.monotonic() < deadline:
+            if self._hurried:
+                break
             self.server.close_idle()
             self.server.lasting.drain()
             await asyncio.sleep(0.02)
@@ -267,6 +270,10 @@ class Router:
             with suppress(OSError):
                 os.unlink(self._path)
         self.log.close()
+
+    def hurry(self) -> None:
+        """Let `stop` cut at once what is still under way; all of it is booked and logged."""
+        self._hurried = True
 
     def reload(self, config: Config) -> None:
         """Use another configuration for what comes from now on; what is under way keeps the old.

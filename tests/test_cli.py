@@ -279,6 +279,8 @@ def test_the_second_ctrl_c_does_not_wait(folder: Path) -> None:
         assert program.ended() == 0
         assert broken_off(under_way)
     assert not [line for line in program.err if "Traceback" in line]
+    (call,) = (line for line in map(json.loads, program.err) if line["event"] == "call")
+    assert call["aborted_by"] == "routeur"
 
 
 def test_hang_up_with_an_invalid_file(folder: Path) -> None:
