@@ -75,7 +75,7 @@ def literal(pattern: str) -> bool:
 class Row:
     """A rule with its globs compiled and its place in the table."""
 
-    __slots__ = ("candidates", "headers", "key", "model", "path", "rank", "rule")
+    __slots__ = ("candidates", "headers", "key", "model", "path", "rank", "rule", "unconditional")
 
     def __init__(self, rank: int, rule: Rule, providers: Mapping[str, Provider]) -> None:
         match = rule.match
@@ -87,6 +87,7 @@ class Row:
         self.key = _glob(match.key) if match.key else None
         self.path = _glob(match.path) if match.path else None
         self.headers = [(name, _glob([value])) for name, value in match.headers.items()]
+        self.unconditional = match == Match(model=match.model)
 
 
 def matches(row: Row, facts: Facts) -> bool:

@@ -185,9 +185,14 @@ class Table:
     def behind(self, name: str) -> tuple[Target, ...]:
         """All targets that a name may lead to, by its rules, too."""
         known = self._name(name)
-        found = [*known.candidates.targets] if known.candidates else []
-        for row in known.rows:
-            found += row.candidates.targets if row.candidates else ()
+        own = known.candidates.targets if known.candidates else ()
+        found: list[Target] = []
+        for row in sorted(known.rows, key=lambda row: row.rank):
+            found += row.candidates.targets if row.candidates else own
+            if row.unconditional:  # what comes after it is never asked
+                break
+        else:
+            found = [*own, *found]
         return tuple(dict.fromkeys(found))
 
     def unknown(self, name: str) -> NotFound:
