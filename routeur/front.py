@@ -29,6 +29,7 @@ from routeur.headers import Inbound
 from routeur.keys import Caller, Keys, Throttle
 from routeur.log import Log
 from routeur.metrics import Metrics
+from routeur.names import cut
 from routeur.own import Own
 from routeur.pages import Page
 from routeur.providers import Provider
@@ -226,6 +227,9 @@ class Front:
         known = methods(path)
         if known:
             raise paths.wrong_method(method, known)
+        if near := paths.meant(path):
+            hint = f'; did you mean "{cut(near)}"? The base URL ends in /v1 for OpenAI\'s SDKs'
+            raise self._lost(method, path, f"{hint}, and in the host for the others")
         ours = await self._own.answer(request, caller, path, query)
         if ours is not None:
             return ours
@@ -242,4 +246,10 @@ class Front:
                 f'provider "{first}" is off: {self._off[first]}', code="provider_not_found"
             )
         hint = did_you_mean(first, self._proxy.routing.providers)
-        raise NotFound(f"nothing is served at this path{hint}")
+        raise self._lost(method, path, hint)
+
+    def _lost(self, method: str, path: str, hint: str) -> NotFound:
+        """Logged, too: an app with a wrong base URL makes no calls."""
+        message = f"nothing is served at this path{hint}"
+        self._log.counted("not_found", f"{method} {cut(path)}: {message}")
+        return NotFound(message)

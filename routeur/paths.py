@@ -8,13 +8,14 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from routeur.dialects import match
+from routeur.dialects import match, methods
 from routeur.dialects.base import Route
 from routeur.errors import ClientError
 from routeur.providers import Provider
 
 ANY = Route("*", "*", body="any", creates=False)  # of which only bytes are copied
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_BASES = re.compile(r"(?:/(?:api|v1|v1beta)(?=/))*")  # what a base URL may end in
 
 
 def raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, Route, str]:
@@ -26,6 +27,16 @@ def raw(request: web.BaseRequest, provider: Provider, path: str) -> tuple[str, R
     if known is not None and known[0] == family:
         return family, replace(ANY, format=known[1].format), path
     return family, ANY, path
+
+
+def meant(path: str) -> str:
+    """The path that a client with another base URL would have asked for, or nothing: there is a
+    slash too many, or `/v1` is missing or stands twice.
+    """
+    plain = "/" + "/".join(filter(None, path.split("/")))
+    rest = _BASES.sub("", plain, count=1)
+    ways = (plain, f"/v1{rest}", f"/v1beta{rest}")
+    return next((way for way in ways if way != path and methods(way)), "")
 
 
 def may_be_realtime(path: str) -> bool:
@@ -47,7 +58,7 @@ def family_of(request: web.BaseRequest) -> str:
     path = request.raw_path.partition("?")[0]
     if path.startswith("/api/"):  # management speaks like OpenAI, whatever else is said
         return "openai"
-    found = match("POST", path)
+    found = match("POST", path) or match("POST", meant(path))
     if found is not None:
         return found[0]
     if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:

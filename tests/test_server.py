@@ -363,6 +363,38 @@ async def test_unknown_path(router, upstream):
     assert upstream.requests == []
 
 
+async def test_an_unknown_path_is_logged(make_router, capsys):
+    """Else who looks for calls that do not come finds nothing; the query may hold a key."""
+    router = await make_router(log={"level": "info", "format": "json"})
+    await router.post("/responses?key=hidden", json=BODY)
+    (line,) = (each for each in capsys.readouterr().err.splitlines() if "not_found" in each)
+    assert "POST /responses" in line and "hidden" not in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("/responses", "/v1/responses"),
+        ("/embeddings", "/v1/embeddings"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("//v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/api/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/messages", "/v1/messages"),
+        ("/v1beta/v1beta/models/m:generateContent", "/v1/models/m:generateContent"),
+        ("/models/m:generateContent", "/v1/models/m:generateContent"),
+    ],
+)
+async def test_another_base_url_is_told(router, upstream, asked, meant):
+    """In the client's dialect, and by nobody's provider."""
+    said = await (await router.post(asked, json=BODY)).json()
+    assert f'did you mean "{meant}"' in said["error"]["message"]
+    assert ("request_id" in said) == ("messages" in asked)
+    assert (said["error"].get("status") == "NOT_FOUND") == ("models" in asked)
+    assert not upstream.requests
+
+
 async def test_several_owners_of_a_path(make_router, upstream):
     """A path without a model belongs to the only provider of its dialect; of two neither."""
     second = {"dialect": "openai", "base_url": f"{upstream.url}/v1"}
