@@ -1,6 +1,6 @@
 """How difficult a request is, by simple signs: `easy`, `medium` or `hard`.
 
-    # router.yaml, in the same folder
+    # router.yaml, in the same folder; with OPENAI_API_KEY and ANTHROPIC_API_KEY in the environment
     auto: {classifier: "classifier:difficulty"}
     rules:
       - {name: simple, match: {model: auto, difficulty: easy}, to: [openai/gpt-4o-mini]}

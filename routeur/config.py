@@ -157,13 +157,12 @@ class Config:
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration in a file, or without one: the presets whose variables are set.
+    """The configuration in a file, or without one the defaults.
 
     Raises ConfigError with all findings.
     """
     if path is None:
-        rows = {name: {"preset": name} for name in from_environment(environ)}
-        return parse(json.dumps({"providers": rows}), None, environ)
+        return parse("{}", None, environ)
     try:
         return parse(path.read_text(encoding="utf-8-sig"), str(path), environ)
     except OSError as error:
@@ -235,7 +234,7 @@ def _weak(key: str) -> str:
 
 def _config(source: File, top: Section, file: str | None) -> Config:
     timeouts = read_timeouts(top, Timeouts())
-    found = read_providers(top, timeouts)
+    found = _providers(source, top, timeouts)
     aliases = read_aliases(top, found)
     rules = read_rules(top, found, timeouts)
     auto = _auto(top, found)
@@ -265,6 +264,17 @@ def _config(source: File, top: Section, file: str | None) -> Config:
         ),
         file=file,
     )
+
+
+def _providers(source: File, top: Section, timeouts: Timeouts) -> Found:
+    """Those of the file; where it names none, the presets whose variables are set."""
+    if top.at("providers") is not None:
+        return read_providers(top, timeouts)
+    rows = {name: {"preset": name} for name in from_environment(source.environ)}
+    well_known = File(json.dumps({"providers": rows}), "environment", source.environ)
+    found = read_providers(well_known.top, timeouts)
+    well_known.raise_findings()
+    return found
 
 
 def _unheard(providers: Mapping[str, Provider], rules: Sequence[Rule]) -> list[str]:

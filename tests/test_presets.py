@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from routeur.config import load
+from routeur.config import load, parse
 from routeur.presets import presets
 from routeur.providers import Secret
 
@@ -48,6 +48,14 @@ def test_what_the_vendors_sdks_take():
     assert presets()["google"].base_url == "https://generativelanguage.googleapis.com"
     assert presets()["minimax"].base_url == "https://api.minimax.io/anthropic"
     assert presets()["openai"].data_url_files and presets()["openai"].responses
+
+
+def test_a_file_without_providers_has_those_of_the_environment():
+    """As examples/classifier.py and examples/routeur.service have them."""
+    environ = {"OPENAI_API_KEY": "k"}
+    for text in ("{}", "log: {level: debug}", "providers:", "aliases: {fast: [openai/gpt-4o]}"):
+        assert list(parse(text, "r.yaml", environ).providers) == ["openai", "echo"], text
+    assert list(parse("providers: {}", "r.yaml", environ).providers) == ["echo"]
 
 
 def test_zero_configuration_without_keys():
