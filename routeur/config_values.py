@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from routeur.providers import Secret
 from routeur.yamlfile import Value, Wrong, text
 
+# What ${NAME} is called by a shell and LiteLLM: a key of which only its provider would complain.
+_ELSEWHERE = re.compile(r"(?:\$|os\.environ/)[A-Z_][A-Z0-9_]*")
+
 
 def secret(value: Value) -> Secret:
     """A key that fits into a header."""
-    return key_of(text(value))
+    given = text(value)
+    if _ELSEWHERE.fullmatch(given):
+        raise Wrong("expected a key, or ${NAME} for a variable: with braces")
+    return key_of(given)
 
 
 def key_of(given: str) -> Secret:

@@ -108,6 +108,8 @@ WRONG = [
     ("store: 'redis://${USER}:${PASS}@${USER}'", "1: store: USER and PASS are not set; set them, or write ${USER:-default}"),
     ("log: {level: '${LEVEL}'}", "1: log.level: LEVEL is not set; set it, or write ${LEVEL:-default}"),
     ("log: {level: '${1X}'}", '1: log.level: expected ${NAME} or ${NAME:-default}, found "${1X}"'),
+    ("auth: {master_key: $ROUTEUR_KEY}", "1: auth.master_key: expected a key, or ${NAME} for a variable: with braces"),
+    ("providers: {x: {preset: openai, api_key: os.environ/OPENAI_API_KEY}}", "1: providers.x.api_key: expected a key, or ${NAME} for a variable: with braces"),
     ("auth: {master_key: a b}", "1: auth.master_key: expected a key of printable ASCII without spaces"),
     # providers
     ("providers: {x: {preset: opnai}}", '1: providers.x.preset: unknown preset "opnai"; did you mean "openai"?'),
