@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from routeur import __version__, commands, explain, inventory, litellm, top, workers
 from routeur.app import Router
@@ -65,8 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (RouteurError, StoreUnusable, OSError) as error:
+    except (RouteurError, StoreUnusable) as error:
         print(f"routeur: {error}", file=sys.stderr)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"routeur: {what}", file=sys.stderr)
     return 2
 
 
@@ -80,8 +83,15 @@ def _with_command(arguments: list[str]) -> list[str]:
     return ["serve", *arguments]
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line each."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="routeur",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -295,7 +305,10 @@ def _reserve(host: str, port: int) -> socket.socket:
 def _cannot_listen(config: Config, error: OSError) -> OSError:
     host = config.server.host
     where = host if host.startswith("unix:") else f"{host}:{config.server.port}"
-    return OSError(f"cannot listen on {where}: {error.strerror or error}")
+    why: object = error.strerror or error
+    if error.errno and error.errno > 0:  # without what asyncio writes around it
+        why = os.strerror(error.errno)
+    return OSError(f"cannot listen on {where}: {why}")
 
 
 async def _worker(config: Config, path: Path | None, options: argparse.Namespace) -> int:
