@@ -99,6 +99,8 @@ class EchoTransport(asyncio.Transport):
         if not isinstance(body, dict):
             body = {}
         family = found[0] if found else "openai"
+        if (method := self._parser.get_method()) != b"POST":
+            target = f"{method.decode()} {target}"  # which echo does not answer
         answer = echo.answer(family, target, body, bool(body.get("stream")))
         lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in answer.headers]

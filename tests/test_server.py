@@ -415,6 +415,14 @@ async def test_echo_answers_when_nobody_else_is_there(make_router):
     assert "hi" in (await answer.json(content_type=None))["choices"][0]["message"]["content"]
 
 
+async def test_echo_answers_no_get(make_router):
+    router = await make_router(providers=None, aliases=None)
+    listed = await router.get(CHAT)
+    assert listed.status == 404
+    said = (await listed.json())["error"]["message"]
+    assert said == "echo does not answer GET /v1/chat/completions"
+
+
 # ── reload
 
 
