@@ -192,6 +192,8 @@ def read_secret(configured: Secret | None, store_address: str) -> bytes:
             _make_secret(path)
         return _secret_in(path)
     except OSError as error:
+        if not path.parent.is_dir():
+            raise ConfigError([f"store: {path.parent} is no directory; make it first"]) from None
         why = error.strerror or str(error)
         raise ConfigError([f"{path}: {why}; expected a secret there, or auth.secret"]) from None
 
