@@ -261,6 +261,7 @@ def _config(source: File, top: Section, file: str | None) -> Config:
             *shadows(aliases, rules, found.on),
             *_unheard(found.on, rules),
             *_unclassified(auto, rules),
+            *([] if found.on else ["nobody can be asked: no provider is on"]),
         ),
         file=file,
     )

@@ -327,6 +327,11 @@ def test_a_key_that_is_unset_or_empty(environ):
     assert parse(text, None, environ).providers["p"].credentials[0].api_key is None
 
 
+def test_a_server_that_can_ask_nobody_says_so():
+    said = parse("providers: {p: {preset: openai}, echo: off}", "r.yaml", {}).notices
+    assert said[-1] == "nobody can be asked: no provider is on"
+
+
 def test_all_credentials_without_keys():
     text = "{preset: openai, credentials: [{name: a, api_key: ${A}}, {name: b, api_key: ${B}}]}"
     config = parse(f"providers: {{p: {text}}}", None, {})
