@@ -21,19 +21,20 @@ def explain(
     plan: Plan, decision: Decision | None, facts: Facts, chooser: Chooser, request_id: str
 ) -> dict[str, Any]:
     """The answer to a dry run."""
-    first = plan.targets[0]
-    model = chooser.table.providers[first.provider].model(first.model)
     shut = chooser.shut(plan)
+    first = next((each for each in plan.targets if each not in shut), plan.targets[0])
+    passed = first != plan.targets[0]  # over those that cannot be asked now
+    model = chooser.table.providers[first.provider].model(first.model)
     return {
         "routeur": {
             "request_id": request_id,
             "requested_model": facts.model,
             "provider": first.provider,
             "model": first.model,
-            "credential": decision.credential if decision else None,
+            "credential": decision.credential if decision and not passed else None,
             "route_reason": plan.reason,
             "strategy": plan.strategy,
-            "why": _why(plan, decision),
+            "why": "is the first that can be asked now" if passed else _why(plan, decision),
             "targets": [str(target) for target in plan.targets],
             "unavailable": [{"target": str(each), "why": why} for each, why in shut.items()],
             "rejected": [{"target": target, "why": why} for target, why in plan.rejected],
@@ -48,16 +49,17 @@ def lines(told: dict[str, Any]) -> list[str]:
     """The same for people: a word, and what there is to say of it."""
     said = told["routeur"]
     facts, estimate = said["facts"], said["estimate"]
+    answers = f"{said['provider']}/{said['model']}"
     found = [
         ("reason", said["route_reason"]),
         ("facts", _facts_in_words(facts)),
         ("strategy", said["strategy"] or "the order given"),
-        ("answers", said["targets"][0]),
+        ("answers", answers),
         ("why", f"it {said['why']}"),
     ]
     if said["credential"]:
         found.append(("account", said["credential"]))
-    found += [("then", target) for target in said["targets"][1:]]
+    found += [("then", target) for target in said["targets"] if target != answers]
     found += [("now shut", f"{each['target']}: {each['why']}") for each in said["unavailable"]]
     found += [("not", f"{each['target']}: {each['why']}") for each in said["rejected"]]
     found += [("score", _score_in_words(each)) for each in said["scores"]]

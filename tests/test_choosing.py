@@ -228,6 +228,18 @@ async def test_those_that_are_banned_come_last(three: Client) -> None:
     assert await who(three, "auto") == "a"
 
 
+async def test_a_dry_run_names_who_would_answer(three: Client) -> None:
+    """Where an order is given, too: those that cannot be asked are passed over."""
+    first, second, *_ = (await told(three, "own"))["targets"]
+    three.router.standings.ban(first[0], None, None, "for the test")
+
+    said = await told(three, "own")
+    assert said["targets"][:2] == [first, second]
+    assert f"{said['provider']}/{said['model']}" == second
+    assert said["why"] == "is the first that can be asked now"
+    assert await who(three, "own") == second[0]
+
+
 # ---- eligibility
 
 
