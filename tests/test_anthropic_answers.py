@@ -361,6 +361,13 @@ def test_a_200_that_holds_an_error() -> None:
     assert answers.read_response(body, "m").error == n.Fault(500, "sorry", "api_error")
 
 
+def test_what_is_no_message_is_no_empty_one() -> None:
+    """A server of another dialect: what it says is lost, so another provider is asked."""
+    for body in ({}, {"choices": [{"message": {"content": "Hi"}}]}, {"content": None}):
+        assert answers.read_response(body, "m").error == answers.NO_MESSAGE
+    assert answers.read_response({"content": []}, "m").error is None
+
+
 def test_odd_answers() -> None:
     """Nothing in an answer is fatal."""
     body = {"content": [5, {"type": "text"}, {"type": "tool_use", "id": "t", "name": "f"}]}

@@ -964,6 +964,13 @@ def test_error_types(fault: n.Fault, kind: str) -> None:
     assert orjson.loads(write_error(fault, "req_1"))["error"]["type"] == kind
 
 
+def test_what_is_no_response_is_no_empty_one() -> None:
+    for body in ({}, {"choices": [{"message": {"content": "Hi"}}]}, {"output": None}):
+        error = read_response(body, "m").error
+        assert error and error.status == 502
+    assert read_response({"output": []}, "m").error is None
+
+
 def test_a_200_that_failed() -> None:
     body = {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "later"}}
     error = read_response(body, "m").error

@@ -50,14 +50,15 @@ __all__ = [
 ]
 
 STREAM_TYPE = "text/event-stream; charset=utf-8"
+NO_MESSAGE = Fault(502, "the provider's answer is no message")  # as of a server of another dialect
 
 
 def read_response(body: Json, model: str) -> Response:
     """A whole answer."""
     if body.get("type") == "error" or isinstance(body.get("error"), dict):
         return Response(NAME, model=model, error=read_fault(body))
-    blocks = tuple(read_answer_block(each) for each in items(body.get("content")))
-    usage = body.get("usage")
+    content, usage = body.get("content"), body.get("usage")
+    blocks = tuple(read_answer_block(each) for each in items(content))
     return Response(
         NAME,
         string(body.get("id")),
@@ -65,6 +66,7 @@ def read_response(body: Json, model: str) -> Response:
         choices=(Choice(blocks, read_stop(body) or _guessed(blocks)),),
         usage=read_usage(usage),
         service_tier=service_tier(usage),
+        error=None if isinstance(content, list) else NO_MESSAGE,  # an empty list is an answer
         extra=read_extra(body),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from routeur.dialects import exact
 from routeur.dialects.base import Json
 from routeur.dialects.loose import items, members, string
-from routeur.dialects.neutral import Block, Choice, Opaque, Refusal, Response, ToolCall
+from routeur.dialects.neutral import Block, Choice, Fault, Opaque, Refusal, Response, ToolCall
 from routeur.dialects.neutral.aim import Caller
 from routeur.dialects.neutral.collect import events_of
 from routeur.dialects.openai_chat.errors import read_error, read_fault, write_error
@@ -23,6 +23,8 @@ from routeur.dialects.openai_responses.reader import EventReader
 from routeur.dialects.openai_responses.resource import created_of, read_extra, stop_of
 from routeur.dialects.openai_responses.writer import EventWriter
 from routeur.dialects.sse import Frames
+
+NO_RESPONSE = Fault(502, "the provider's answer is no response")
 
 __all__ = [
     "STREAM_TYPE",
@@ -44,7 +46,9 @@ def read_response(body: Json, model: str) -> Response:
     blocks = [block for item in output for block in _blocks(item)]
     called = any(isinstance(each, ToolCall) for each in blocks)
     refused = any(isinstance(each, Refusal) for each in blocks)
-    failed = bool(body.get("error")) or body.get("status") == "failed"
+    error = None if isinstance(body.get("output"), list) else NO_RESPONSE
+    if body.get("error") or body.get("status") == "failed":
+        error = read_fault(body)
     return Response(
         NAME,
         id=string(body.get("id")),
@@ -53,7 +57,7 @@ def read_response(body: Json, model: str) -> Response:
         choices=(Choice(tuple(blocks), stop_of(body, called, refused), _logprobs(output)),),
         usage=usage(body),
         service_tier=string(body.get("service_tier")),
-        error=read_fault(body) if failed else None,
+        error=error,
         extra=read_extra(body),
     )
 
