@@ -411,6 +411,8 @@ def _log(top: Section) -> Log:
 
 def _store(value: Value) -> str:
     got = text(value)
+    if got == "memory":  # without its colon YAML needs no quotes
+        return "memory:"
     if not _STORE.fullmatch(got):
         raise Wrong("expected memory:, sqlite:FILE or redis://HOST:PORT/DB")
     return got

@@ -103,8 +103,8 @@ def read_providers(top: Section, timeouts: Timeouts) -> Found:
 def _refused(name: str) -> str:
     if name in _OURS:
         return f'"{name}" is a path of routeur\'s own; choose another name'
-    if not name or any(sign in "/:" or not sign.isprintable() or sign == " " for sign in name):
-        return 'expected a name without "/", ":" and spaces'
+    if name in ("", ".", "..") or any(s in "/:?#% " or not s.isprintable() for s in name):
+        return "expected a name that can stand in a path, without any of / : ? # % and spaces"
     return ""
 
 

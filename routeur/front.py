@@ -102,6 +102,8 @@ class Front:
                     request, inbound, resumed.caller, *found, path, query, resumed=resumed
                 )
             caller = self._caller(request, inbound, query)
+            if b"upgrade" in inbound.words:
+                paths.refuse_websocket(path, inbound)
             place = None
             if not found[1].creates and is_about_stored(found[1]):
                 told = await self._stateful.answer(request, caller, found[1], path, query)
@@ -217,39 +219,38 @@ class Front:
             paths.only_get(request)
             return await page()
         caller = self._caller(request, inbound, query)
-        upgrade = inbound.word(b"upgrade")
-        if is_conversation(path, upgrade) and method == "GET":
+        if is_conversation(path, inbound.word(b"upgrade")) and method == "GET":
             return await self._stateful.converse(request, caller)
-        if (upgrade or "").lower() == "websocket" and not paths.may_be_realtime(path):
-            raise ClientError(
-                "this path is not a WebSocket's: use HTTP", status=426, code="upgrade_required"
-            )
+        paths.refuse_websocket(path, inbound)
         known = methods(path)
         if known:
             raise paths.wrong_method(method, known)
-        if near := paths.meant(path):
-            hint = f'; did you mean "{cut(near)}"? The base URL ends in /v1 for OpenAI\'s SDKs'
-            raise self._lost(method, path, f"{hint}, and in the host for the others")
-        ours = await self._own.answer(request, caller, path, query)
-        if ours is not None:
-            return ours
         first, _, rest = path[1:].partition("/")
         provider = self._proxy.routing.table.serve(first)
+        near = "" if provider else paths.meant(path)
+        ours = None if near else await self._own.answer(request, caller, path, query)
+        if ours is not None:
+            return ours
         if provider is not None:
             family, route, rest = paths.raw(request, provider, "/" + rest)
             return await self._serve(request, inbound, caller, family, route, rest, query, provider)
-        if path.startswith(("/v1/", "/v1beta/", "/upload/")):
+        if not near and path.startswith(("/v1/", "/v1beta/", "/upload/")):
             family = paths.family_of(request)
             return await self._serve(request, inbound, caller, family, paths.ANY, path, query)
-        if first in self._off:
-            raise NotFound(
-                f'provider "{first}" is off: {self._off[first]}', code="provider_not_found"
-            )
-        hint = did_you_mean(first, self._proxy.routing.providers)
-        raise self._lost(method, path, hint)
+        raise self._lost(method, path, first, near)
 
-    def _lost(self, method: str, path: str, hint: str) -> NotFound:
-        """Logged, too: an app with a wrong base URL makes no calls."""
+    def _lost(self, method: str, path: str, first: str, near: str) -> NotFound:
+        """What is wrong with a path, whose `first` part is nobody's name; `near` is a good one.
+
+        It is logged, too: an app with a wrong base URL makes no calls.
+        """
+        if first in self._off:
+            why = f'provider "{first}" is off: {self._off[first]}'
+            return NotFound(why, code="provider_not_found")
+        hint = did_you_mean(first, self._proxy.routing.providers)
+        if near:
+            hint = f'; did you mean "{cut(near)}"? The base URL ends in /v1 for OpenAI\'s SDKs'
+            hint += ", and in the host for the others"
         message = f"nothing is served at this path{hint}"
         self._log.counted("not_found", f"{method} {cut(path)}: {message}")
         return NotFound(message)

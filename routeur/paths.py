@@ -11,6 +11,7 @@ from aiohttp import web
 from routeur.dialects import match, methods
 from routeur.dialects.base import Route
 from routeur.errors import ClientError
+from routeur.headers import Inbound
 from routeur.providers import Provider
 
 ANY = Route("*", "*", body="any", creates=False)  # of which only bytes are copied
@@ -37,6 +38,14 @@ def meant(path: str) -> str:
     rest = _BASES.sub("", plain, count=1)
     ways = (plain, f"/v1{rest}", f"/v1beta{rest}")
     return next((way for way in ways if way != path and methods(way)), "")
+
+
+def refuse_websocket(path: str, inbound: Inbound) -> None:
+    """Raises ClientError for whoever wants to speak by WebSocket where that cannot be."""
+    wanted = (inbound.word(b"upgrade") or "").lower() == "websocket"
+    if wanted and not may_be_realtime(path):
+        message = "this path is not a WebSocket's: use HTTP"
+        raise ClientError(message, status=426, code="upgrade_required")
 
 
 def may_be_realtime(path: str) -> bool:

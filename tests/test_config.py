@@ -119,7 +119,9 @@ WRONG = [
     ("providers: {x: {dialect: openai}}", "1: providers.x: expected a base_url, or a preset"),
     ("providers: {openai: {preset: openai, dialect: gemini}}", "1: providers.openai.dialect: preset openai speaks openai; give a base_url, too"),
     ("providers: {v1: {preset: openai}}", '1: providers.v1: "v1" is a path of routeur\'s own; choose another name'),
-    ("providers: {a/b: {preset: openai}}", '1: providers.a/b: expected a name without "/", ":" and spaces'),
+    ("providers: {a/b: {preset: openai}}", "1: providers.a/b: expected a name that can stand in a path, without any of / : ? # % and spaces"),
+    ("providers: {'a?b': {preset: openai}}", "1: providers.a?b: expected a name that can stand in a path, without any of / : ? # % and spaces"),
+    ("providers: {..: {preset: openai}}", "1: providers...: expected a name that can stand in a path, without any of / : ? # % and spaces"),
     ("providers: {x: {dialect: openai, base_url: 'ftp://x'}}", "1: providers.x.base_url: expected a URL that begins with http:// or https://"),
     ("providers: {x: {dialect: openai, base_url: 'http:///v1'}}", "1: providers.x.base_url: expected a URL with a host"),
     ("providers: {x: {dialect: openai, base_url: 'http://h:0/'}}", "1: providers.x.base_url: expected a URL with a port from 1 to 65535"),
@@ -325,6 +327,12 @@ def test_a_key_that_is_unset_or_empty(environ):
     assert config.notices == ("provider p is off: K is not set",)
     text = text.replace("${K}", "${K:-}")
     assert parse(text, None, environ).providers["p"].credentials[0].api_key is None
+
+
+def test_a_store_in_memory():
+    """Its colon wants quotes in YAML."""
+    for text in ("store: 'memory:'", "store: memory"):
+        assert parse(text, "r.yaml", {}).store == "memory:"
 
 
 def test_a_server_that_can_ask_nobody_says_so():

@@ -149,8 +149,6 @@ def test_an_answer_is_its_events(each: Recording) -> None:
 @pytest.mark.parametrize("each", wholes(), ids=str)
 def test_an_answer_in_every_dialect(each: Recording, target: str) -> None:
     answer = read_whole(str(dialect_of(each)), each.body)
-    if answer.error is not None:  # among them is a count of tokens
-        return
     assert said(read_whole(target, write_whole(target, answer))) == said(answer)
 
 

@@ -239,14 +239,17 @@ async def test_upgrade_with_a_body(router, upstream):
     assert all("upgrade" not in request.names() for request in upstream.requests)
 
 
-async def test_no_websocket_there(router, upstream):
+@pytest.mark.parametrize(
+    "path", ["/v1/embeddings", "/v1/chat/completions", "/v1/responses/resp_1", "/v1/files"]
+)
+async def test_no_websocket_there(router, upstream, path):
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
-    answer = await router.get("/v1/embeddings", headers=headers)
+    answer = await router.get(path, headers=headers)
     assert answer.status == 426
     assert error_of("openai", await answer.read())["code"] == "upgrade_required"
     assert upstream.requests == []

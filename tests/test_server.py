@@ -395,6 +395,14 @@ async def test_another_base_url_is_told(router, upstream, asked, meant):
     assert not upstream.requests
 
 
+async def test_a_provider_may_be_called_like_a_path(make_router, upstream):
+    upstream.answers(b"{}")
+    images = {"dialect": "openai", "base_url": upstream.url, "api_key": "k"}
+    router = await make_router(providers={"images": images})
+    assert (await router.post("/images/generations", json=BODY)).status == 200
+    assert upstream.request.target == b"/generations"
+
+
 async def test_several_owners_of_a_path(make_router, upstream):
     """A path without a model belongs to the only provider of its dialect; of two neither."""
     second = {"dialect": "openai", "base_url": f"{upstream.url}/v1"}

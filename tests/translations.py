@@ -91,7 +91,8 @@ def streams() -> list[Recording]:
 
 def wholes() -> list[Recording]:
     """Whole answers that went well."""
-    paths = ("/count_tokens", ":countTokens", "/compact", "/files", "/conversations")
+    counts = ("/count_tokens", ":countTokens", "/input_tokens")
+    paths = (*counts, "/compact", "/files", "/conversations")
     return [
         each
         for each in everything()
