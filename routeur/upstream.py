@@ -192,6 +192,9 @@ class Connection(Framing):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        # Over TLS: what waits encrypted is lost on uvloop where a provider ends without a word.
+        if limit := getattr(transport, "set_read_buffer_limits", None):
+            limit(1)
         self.pool.open.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import trustme
 from routeur.errors import UpstreamError, UpstreamTimeout
 from routeur.pool import IDLE, MAX_AGE, RESOLVED_FOR, Origin, Pool, ResumingContext, tls_context
 from routeur.providers import Timeouts, Tls
+from routeur.relay import Chunks
 from routeur.upstream import Connection
 from tests.conftest import MakeRouter
 from tests.fake import PATIENCE, Upstream, tls, whole
@@ -170,6 +172,44 @@ async def test_sessions_are_resumed(
         assert connection.transport
         reused.append(connection.transport.get_extra_info("ssl_object").session_reused)
     assert reused == [False, True, True]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_end_without_a_word(authority: trustme.CA, tmp_path: Path, loop: str) -> None:
+    """A provider has sent all and is gone, while its answer waits for a slow client."""
+    run = asyncio.run if loop == "asyncio" else pytest.importorskip("uvloop").run
+    body, last = bytes(200_000), bytes(50_000)
+    waits = threading.Event()
+
+    def provide(listener: socket.socket) -> None:
+        with listener.accept()[0] as bare:
+            wire = tls("localhost", authority).wrap_socket(bare, server_side=True)
+            wire.recv(65536)
+            length = len(body) + len(last)
+            wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (length, body))
+            waits.wait(PATIENCE)
+            wire.sendall(last)
+            wire.close()  # without close_notify
+
+    async def take(port: int) -> bytes:
+        origin = Origin.of(f"https://localhost:{port}")
+        pool = Pool(origin, timeouts=LIMITS, context=context(authority, tmp_path))
+        connection = await pool.connect(1)
+        chunks = Chunks(connection)
+        connection.send(chunks, REQUEST, b"", limits=LIMITS)
+        while not connection.paused:
+            await asyncio.sleep(0.01)
+        waits.set()
+        await asyncio.sleep(0.2)
+        return b"".join([chunk async for chunk in chunks])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        provider = threading.Thread(target=provide, args=(listener,))
+        provider.start()
+        try:
+            assert run(take(listener.getsockname()[1])) == body + last
+        finally:
+            provider.join()
 
 
 async def test_a_session_is_one_hosts(
