@@ -370,8 +370,10 @@ class Reply(Tap):
         if head.length == UNTIL_CLOSE or self.unread():
             self.keep = False
         framing = b"" if self.keep else b"Connection: close\r\n"
-        if head.length == CHUNKED and not self.decoded:
+        chunked = head.length == CHUNKED and not self.decoded
+        if chunked:
             framing += b"Transfer-Encoding: chunked\r\n"
+        self.client.bare = head.length < 0 and not chunked
         if self.manner.keepalive is not None and head.status < 300:
             self._keep_alive(head, self.manner.keepalive)
         return b"HTTP/1.1%b%b%bServer-Timing: routeur;dur=%.2f, upstream;dur=%.2f\r\n%b\r\n" % (

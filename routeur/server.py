@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -35,6 +36,7 @@ MAX_QUEUED = 64 * 1024  # bytes that a client may send ahead of its answer
 TURNS = 16  # of the loop, that aiohttp takes at most to wait for the next request
 LINGER = 2.0  # seconds for which a refused body is still read, so that the client sees the answer
 GONE_SWEEP = 0.025
+RESET = socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)  # instead of a proper end
 
 
 class Express(Protocol):
@@ -63,6 +65,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = (
+        "bare",
         "busy",
         "exchange",
         "fed",
@@ -100,6 +103,7 @@ class ClientConnection(RequestHandler):
         self.odd = False  # what aiohttp has read did not end where a request does
         self.finishing = False
         self.held = False  # a request's body is not being read, and much of it waits
+        self.bare = False  # its answer says by nothing but the connection's end that it is over
         self.head_since = 0.0
         self.stalled_since = 0.0
 
@@ -308,6 +312,8 @@ class ClientConnection(RequestHandler):
     def abort(self) -> None:
         """Cut, so that the client sees that its answer is not whole."""
         if self.transport is not None:
+            if self.bare:
+                self.transport.get_extra_info("socket").setsockopt(*RESET)
             self.transport.abort()
         self.force_close()
 

@@ -14,7 +14,20 @@ import tracemalloc
 import pytest
 
 from tests.conftest import Client
-from tests.fake import CLOSE, DEAF, EARLY, HOLD, PATIENCE, Upstream, chunked, head, split
+from tests.fake import (
+    CLOSE,
+    DEAF,
+    EARLY,
+    EVENTS,
+    HOLD,
+    PATIENCE,
+    RESET,
+    Do,
+    Upstream,
+    chunked,
+    head,
+    split,
+)
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -105,12 +118,31 @@ async def test_pipelined_streams(router: Client, upstream: Upstream, framing: st
 
 
 async def test_old_client_of_a_chunked_stream(router: Client, upstream: Upstream) -> None:
-    """HTTP/1.0 knows no chunks: bytes until the end; a break is no clean end."""
+    """HTTP/1.0 knows no chunks: bytes until the end."""
     upstream.answers(STREAM, chunk_size=33)
     got = await router.raw(post(version="1.0"))
     start, _, body = got.partition(b"\r\n\r\n")
     assert body == STREAM
     assert b"chunked" not in start
+
+
+@pytest.mark.parametrize(
+    ("version", "framing", "end"),
+    [("1.0", "chunked", CLOSE), ("1.0", "chunked", RESET), ("1.1", "close", RESET)],
+)
+async def test_a_break_where_the_end_is_all_that_is_said(
+    router: Client, upstream: Upstream, version: str, framing: str, end: Do
+) -> None:
+    """An answer without length or chunks that breaks off: the client must not take it for whole."""
+    sent = STREAM[:-9]
+    until_close = head(200, [("Content-Type", EVENTS), ("Connection", "close")]) + sent
+    begun = chunked(sent, end=b"") if framing == "chunked" else until_close
+    upstream.sends(begun, 0.05, end)
+    reader, writer = await router.connect()
+    writer.write(post(version=version))
+    assert (await reader.readuntil(sent)).endswith(sent)
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(reader.read(), PATIENCE)
 
 
 async def test_early_answer_and_close(router: Client, upstream: Upstream) -> None:

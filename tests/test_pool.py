@@ -197,7 +197,7 @@ def test_an_end_without_a_word(authority: trustme.CA, tmp_path: Path, loop: str)
         connection = await pool.connect(1)
         chunks = Chunks(connection)
         connection.send(chunks, REQUEST, b"", limits=LIMITS)
-        while not connection.paused:
+        while not connection.paused:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         waits.set()
         await asyncio.sleep(0.2)
