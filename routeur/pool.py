@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import time
+from asyncio.sslproto import SSLProtocol
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ KEEPALIVE = socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
 SWEEP = 0.25  # seconds, how often silence may be counted
 SELDOM = 2.0  # seconds, how often it is where nothing is urgent
 EXACT = 16  # limits are kept to that part of themselves
+
+# asyncio gives every connection over TLS a buffer of that size for what it reads: 256 KiB, if
+# nobody says otherwise.
+SSLProtocol.max_size = 32 * 1024
 
 Addresses = list[tuple[Any, Any, int, str, Any]]
 

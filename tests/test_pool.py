@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,23 @@ async def test_sessions_are_resumed(
         assert connection.transport
         reused.append(connection.transport.get_extra_info("ssl_object").session_reused)
     assert reused == [False, True, True]
+
+
+async def test_an_idle_one_is_small(
+    make_pool: MakePool, secure: Upstream, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """asyncio's buffers at both ends, of which one is ours: at most 96 KiB for each."""
+    pool = make_pool(f"https://localhost:{secure.port}", context=context(authority, tmp_path))
+    await ask(pool)
+    tracemalloc.start()
+    try:
+        some = [await pool.connect(1) for _ in range(20)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / len(some) < 2 * 96 * 1024
+    for connection in some:
+        pool.give(connection)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
