@@ -39,6 +39,7 @@ from routeur.yamlfile import (
 )
 
 HEADERS = "headers"  # a commit point: before anything is known of the answer
+_SAYS = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)  # more than comments
 SHORTEST_KEY = 16  # characters, where others than this machine can try keys; of secrets always
 _OBVIOUS = re.compile(
     "(change.?me|sk-?1234|password|your.?|1234|qwerty|letmein|0000)", re.IGNORECASE
@@ -164,7 +165,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if path is None:
         return parse("{}", None, environ)
     try:
-        return parse(path.read_text(encoding="utf-8-sig"), str(path), environ)
+        text = path.read_text(encoding="utf-8-sig")
+        if not _SAYS.search(text):  # it is just being written: without keys all would be open
+            raise ConfigError([f"{path}: the file says nothing; write {{}} for the defaults"])
+        return parse(text, str(path), environ)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
     except UnicodeDecodeError as error:

@@ -1,4 +1,7 @@
-"""Notices that a file has changed: by looking once a second, which also sees replaced links."""
+"""Notices that a file has changed: by looking twice a second, which also sees replaced links.
+
+A file that is still being written may be valid already, and say something else.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-EVERY = 1.0  # seconds
+EVERY = 0.5  # seconds; what has changed since the last look is not done yet
 
 Stamp = tuple[int, int, int] | None
 
@@ -18,7 +21,7 @@ class Watch:
         self._path = path
         self._changed = changed
         self._every = every
-        self._seen = self._stamp()
+        self._seen = self._last = self._stamp()
         self._timer = asyncio.get_running_loop().call_later(every, self._look)
 
     def close(self) -> None:
@@ -26,9 +29,9 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
-        now = self._stamp()
-        if now is not None and now != self._seen:
-            self._seen = now
+        last, self._last = self._last, self._stamp()
+        if last is not None and last == self._last != self._seen:
+            self._seen = last
             self._changed()
 
     def _stamp(self) -> Stamp:

@@ -13,6 +13,7 @@ import pytest
 
 from routeur import __version__
 from routeur.__main__ import main
+from routeur.watch import Watch
 from tests.program import PATIENCE, Connection, Program, ask, chat, stream
 from tests.test_workers import broken_off
 
@@ -298,6 +299,36 @@ def test_hang_up_with_an_invalid_file(folder: Path) -> None:
         _, _, page = ask("GET", "/v1/models", port=program.port)
         assert b'"fast"' in page
         assert under_way.read().endswith(b"data: [DONE]\n\n")
+
+
+def test_a_file_that_is_being_written(folder: Path) -> None:
+    """Cut off first, then written, as `cp` does: without a key all would be open in between."""
+    file = folder / "router.yaml"
+    key = "auth: {master_key: master-key-of-tests-0001}\n"
+    file.write_text(FILE + key)
+    with Program(cwd=folder) as program:
+        assert ask("GET", "/v1/models", port=program.port)[0] == 401
+        with file.open("w") as being_written:
+            program.said("the file says nothing")
+            assert ask("GET", "/v1/models", port=program.port)[0] == 401
+            being_written.write(FILE + key)
+        program.said("is in force")
+        assert ask("GET", "/v1/models", port=program.port)[0] == 401
+
+
+async def test_a_change_is_over_before_it_counts(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("0")
+    told: list[str] = []
+    watch = Watch(file, lambda: told.append(file.read_text()), PATIENCE)
+    for text in ("", "ab", "abc"):
+        file.write_text(text)
+        watch._look()
+    assert told == []
+    watch._look()
+    watch._look()
+    watch.close()
+    assert told == ["abc"]
 
 
 def test_hang_up_with_a_missing_certificate(folder: Path) -> None:
