@@ -104,8 +104,7 @@ class ClientConnection(RequestHandler):
         self.finishing = False
         self.held = False  # a request's body is not being read, and much of it waits
         self.bare = False  # its answer says by nothing but the connection's end that it is over
-        self.head_since = 0.0
-        self.stalled_since = 0.0
+        self.head_since = self.stalled_since = 0.0
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
@@ -361,9 +360,8 @@ class Server(web.Server):
         )
 
     def forget(self, connection: ClientConnection) -> None:
-        self.reading_heads.discard(connection)
-        self.stalled.discard(connection)
-        self.unread.discard(connection)
+        for watched in (self.reading_heads, self.stalled, self.unread):
+            watched.discard(connection)
 
     def sweep(self, now: float) -> None:
         """End connections that are too slow, or idle for too long; `now` is the loop's time."""
@@ -392,9 +390,7 @@ class Server(web.Server):
         self.unread.add(connection)
 
     def _sweep_unread(self) -> None:
-        """A connection that is not being read does not notice that its client has gone: ask the
-        kernel.
-        """
+        """Ask the kernel whose clients have gone."""
         poll = select.poll()
         asked: dict[int, ClientConnection] = {}
         for connection in [*self.unread]:
@@ -430,11 +426,9 @@ class Sent(web.StreamResponse):
     def keep_alive(self) -> bool | None:
         return self._keep
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
+    async def prepare(self, request: web.BaseRequest) -> None: ...
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
+    async def write_eof(self, data: bytes = b"") -> None: ...
 
 
 KEPT = Sent(keep=True)
