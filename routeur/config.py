@@ -40,6 +40,7 @@ from routeur.yamlfile import (
 
 HEADERS = "headers"  # a commit point: before anything is known of the answer
 _SAYS = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)  # more than comments
+LITELLM = ("model_list", "litellm_settings", "general_settings", "router_settings")
 SHORTEST_KEY = 16  # characters, where others than this machine can try keys; of secrets always
 _OBVIOUS = re.compile(
     "(change.?me|sk-?1234|password|your.?|1234|qwerty|letmein|0000)", re.IGNORECASE
@@ -237,6 +238,10 @@ def _weak(key: str) -> str:
 
 
 def _config(source: File, top: Section, file: str | None) -> Config:
+    for name in filter(top.has, LITELLM):
+        top.at(name)
+        how = "`routeur import litellm FILE` makes a router.yaml of its file"
+        top.finding(name, f"is LiteLLM's: {how}")
     timeouts = read_timeouts(top, Timeouts())
     found = _providers(source, top, timeouts)
     aliases = read_aliases(top, found)

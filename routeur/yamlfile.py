@@ -335,9 +335,10 @@ def _amount(given: str, units: Mapping[str, float]) -> float | None:
 
 
 def seconds(value: Value) -> float:
-    """A duration with a unit (ms, s, m, h, d), or a plain number of seconds."""
-    got = duration(text(value))
-    if got is None:
+    """A duration with a unit (ms, s, m, h, d): `keep: 7` may be meant as days. 0 needs none."""
+    given = text(value)
+    got = duration(given)
+    if got is None or (got and not given[-1].isalpha()):
         raise Wrong(f"expected a duration like 800ms, 60s, 5m, 1h or 30d, found {value.what()}")
     return got
 
