@@ -175,6 +175,22 @@ async def test_sessions_are_resumed(
     assert reused == [False, True, True]
 
 
+async def test_sessions_are_looked_at_seldom(
+    make_pool: MakePool, secure: Upstream, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Memory that a look loses does not come back, and a provider may resume none."""
+    assert secure.tls
+    secure.tls.num_tickets = 0
+    now, shared = [0.0], context(authority, tmp_path)
+    url = f"https://localhost:{secure.port}"
+    pool = make_pool(url, context=shared, clock=lambda: now[0])
+    looks = []
+    for now[0] in (1.0, 2.0, 300.0, 302.0, 303.0):
+        await ask(pool)
+        looks.append(shared.looked_at["localhost"])
+    assert looks == [1.0, 1.0, 1.0, 302.0, 302.0]
+
+
 async def test_an_idle_one_is_small(
     make_pool: MakePool, secure: Upstream, authority: trustme.CA, tmp_path: Path
 ) -> None:
