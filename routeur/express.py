@@ -284,11 +284,12 @@ class ExpressPassage(Passage):
     async def _connect(self, pool: Pool) -> None:
         """Send the request on a connection of its own, as no other is idle."""
         try:
-            connection = await pool.connect(self.manner.limits.connect)
-            self.work = None
+            try:
+                connection = await pool.connect(self.manner.limits.connect)
+            finally:  # whoever is cancelled leaves no circle, in which its connection would wait
+                self.work = None
             self.go(connection)
         except UpstreamError as error:
-            self.work = None
             self.tell(error)
         except Exception as bug:
             self.client.server.malformed(500, bug)
