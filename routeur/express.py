@@ -284,12 +284,11 @@ class ExpressPassage(Passage):
     async def _connect(self, pool: Pool) -> None:
         """Send the request on a connection of its own, as no other is idle."""
         try:
-            try:
-                connection = await pool.connect(self.manner.limits.connect)
-            finally:  # whoever is cancelled leaves no circle, in which its connection would wait
-                self.work = None
+            connection = await pool.connect(self.manner.limits.connect)
+            self.work = None
             self.go(connection)
         except UpstreamError as error:
+            self.work = None
             self.tell(error)
         except Exception as bug:
             self.client.server.malformed(500, bug)

@@ -314,8 +314,9 @@ class Passage(Reply):
         attempt, now = self.attempt, time.perf_counter()
         self.booked = True
         attempt.ms, attempt.error = (now - self._began) * 1e3, error
-        if self.work is not None:
-            self.work.cancel()
+        work, self.work = self.work, None  # else the two would wait for the collector
+        if work is not None:
+            work.cancel()
         return now
 
     def _break_off(self, error: RouteurError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import time
@@ -826,6 +827,40 @@ async def test_the_client_leaves_while_it_connects(
     last = [*router.router.traces._by_id.values()][-1]
     assert (last.status, last.usage, last.sent) == (499, None, 0.0)
     assert router.router.metrics.inflight == 0
+
+
+async def test_nothing_is_left_of_who_leaves_while_it_connects(
+    router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the collector keeps a whole connection."""
+    ended = asyncio.Event()
+
+    async def connect(pool: Pool, seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def left() -> list[object]:
+        return [each for each in gc.get_objects() if isinstance(each, ExpressPassage)]
+
+    upstream.sends(whole(JSON))
+    one = await talk(router, warm=request())
+    await upstream.drop()
+    monkeypatch.setattr(Pool, "connect", connect)
+    gc.collect()
+    gc.disable()
+    try:
+        one.writer.write(request())
+        while not left():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        one.writer.close()
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+            while left():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 # ── answers that come together
