@@ -127,7 +127,7 @@ class Parent:
 
     async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):  # killed before it had read everything
-            while line := await reader.readline():
+            while (line := await reader.readline()).endswith(b"\n"):  # or in the midst of a line
                 worker.started = True
                 self._take(worker, orjson.loads(line), time.monotonic())
         self._figures.gone(worker.number)
