@@ -10,6 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -291,6 +292,17 @@ async def test_a_file_of_version_1(path):
     assert (after[1].usage, after[1].reserved) == (5 * CENT, 0)
     assert trace == ("h1", '{"id":"tr_1"}')
     assert read(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_one_that_is_opened_while_another_closes_it(path):
+    """The last one to close it has it for itself meanwhile, as at a start of several workers."""
+    prepare(path)
+    last = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    last.execute("PRAGMA locking_mode = EXCLUSIVE")
+    last.execute("BEGIN IMMEDIATE")
+    Timer(0.2, last.close).start()
+    with closing(connect(path)) as db:
+        assert db.execute("PRAGMA busy_timeout").fetchone() == (0,)
 
 
 def test_several_may_make_it_at_once(tmp_path):

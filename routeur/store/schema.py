@@ -138,17 +138,19 @@ def _write_ahead(db: sqlite3.Connection) -> None:
 def connect(path: Path, patience: float = 0.0) -> sqlite3.Connection:
     """A connection to a file that exists; it begins and ends transactions only when told.
 
-    `patience` is how long it waits for others, in seconds.
+    `patience` is how long it waits for others, in seconds; to be opened it waits anyhow, as whoever
+    closes it as the last one has it for himself.
     """
     address = f"file:{quote(str(path.absolute()))}?mode=rw"
     db = sqlite3.connect(
-        address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )
     try:
         db.execute("PRAGMA synchronous = NORMAL")  # the spool is what survives a power cut
         db.execute("PRAGMA cache_size = -8192")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoints.py does it
         db.execute("PRAGMA journal_size_limit = 67108864")
+        db.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
     except BaseException:  # it is no database
         db.close()
         raise
