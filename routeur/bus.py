@@ -76,6 +76,11 @@ class Bus:
         """Let the parent know what came of something that was taken."""
         self._send({"settle": used})
 
+    @property
+    def behind(self) -> bool:
+        """Whether the parent has not taken yet what it was sent, as one that was stopped."""
+        return self._writer is not None and self._writer.transport.get_write_buffer_size() > 0
+
     def keep(self, snapshot: dict[str, Any]) -> None:
         """Let the parent know what this worker has counted."""
         self._send({"keep": snapshot})

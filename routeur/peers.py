@@ -135,7 +135,8 @@ class Peers:
             self.bus.close()
 
     def _beat(self) -> None:
-        self.keep()
+        if self.bus is not None and not self.bus.behind:  # else they would pile up here
+            self.keep()
         self._timer = asyncio.get_running_loop().call_later(KEPT, self._beat)
 
     def _figures(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,8 +17,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 
+import orjson
 import pytest
 
+from routeur import bus, peers
+from routeur.bus import Bus
+from routeur.metrics import Metrics
+from routeur.peers import Peers
+from routeur.workers import Parent, Worker
 from tests.program import ECHO, PATIENCE, Connection, Program, ask, chat, stream
 
 FILE = "server: {port: 0, workers: 2}\nlog: {format: json}\nproviders: {}\n"
@@ -312,6 +319,46 @@ def test_the_end_at_birth(program: Program) -> None:
     program.children(1)
     program.signal(signal.SIGTERM)
     assert program.ended() == 0
+
+
+async def test_one_that_dies_in_the_midst_of_a_line() -> None:
+    """What it has said before is over with it: nothing of it is under way for ever."""
+    counted = Metrics({})
+    counted.started()
+    line = orjson.dumps({"keep": counted.snapshot()}) + b"\n"
+    heard = asyncio.StreamReader()
+    heard.feed_data(line + line[:100])
+    heard.feed_eof()
+    parent = Parent([], 1, lambda *_: None)
+    await parent._hear(Worker(1, None, None, 0.0), heard)  # type: ignore[arg-type]
+    assert parent._figures.sum()["inflight"] == 0
+
+
+async def test_a_parent_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after Ctrl-Z: what it is to be told does not pile up in those that go on."""
+    monkeypatch.setattr(bus, "PATIENCE", 0.01)
+    monkeypatch.setattr(peers, "KEPT", 0.0)
+    ours, theirs = socket.socketpair()
+    line = Bus(ours.detach(), lambda _: None, lambda _: None, lambda: None)
+    await line.start()
+    known: Any = None  # what is not looked at here
+    nobody: Any = Unbanned()
+    one = Peers({}, Metrics({}), known, nobody, known, lambda: None)
+    await one.join(line)
+    await asyncio.sleep(0.5)
+    assert line._writer is not None
+    assert 0 < line._writer.transport.get_write_buffer_size() < 4096
+    one.close()
+    theirs.close()
+
+
+class Unbanned:
+    """Credentials of which nothing is known."""
+
+    def bans(self) -> list[Any]:
+        return []
+
+    known = bans
 
 
 def test_orphans_end(program: Program) -> None:
