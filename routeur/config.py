@@ -39,7 +39,7 @@ from routeur.yamlfile import (
 )
 
 HEADERS = "headers"  # a commit point: before anything is known of the answer
-_SAYS = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)  # more than comments
+_SAYS = re.compile(r"^(?!---\s*(?:#.*)?$)[ \t]*[^\s#]", re.MULTILINE)  # more than comments
 LITELLM = ("model_list", "litellm_settings", "general_settings", "router_settings")
 SHORTEST_KEY = 16  # characters, where others than this machine can try keys; of secrets always
 _OBVIOUS = re.compile(

@@ -331,7 +331,9 @@ def test_a_key_that_is_unset_or_empty(environ):
     assert parse(text, None, environ).providers["p"].credentials[0].api_key is None
 
 
-@pytest.mark.parametrize("text", ["", "\n \n", "# router.yaml\n\n  # the rest is to come\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", "# router.yaml\n\n  # the rest is to come\n", "---\n", "--- # x\n# y\n"]
+)
 def test_a_file_that_says_nothing(tmp_path, text):
     """It may be one that is just being written: with the defaults nobody would need a key."""
     path = tmp_path / "router.yaml"
