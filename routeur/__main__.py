@@ -35,8 +35,9 @@ REPLACE = "--replace-corrupt-store"
 DESCRIPTION = "A reverse proxy for LLM APIs that copies bytes: one base_url, any provider."
 EPILOG = """\
 Without a subcommand, `serve` is meant. Without -c, router.yaml in the working directory is read;
-without that, every well-known provider is on whose key variable is set (OPENAI_API_KEY,
-ANTHROPIC_API_KEY, GEMINI_API_KEY, …), and the built-in `echo`, which needs no key and no network.
+without that, or without providers in it, every well-known provider is on whose key variable is set
+(OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, …), and the built-in `echo`, which needs no key
+and no network.
 
   routeur                                   serve on 127.0.0.1:8080
   routeur -c prod.yaml --workers 4          serve with four processes
