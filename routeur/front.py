@@ -222,12 +222,13 @@ class Front:
         if is_conversation(path, inbound.word(b"upgrade")) and method == "GET":
             return await self._stateful.converse(request, caller)
         paths.refuse_websocket(path, inbound)
+        model = paths.is_model(method, path)
         known = methods(path)
-        if known:
+        if known and not model:
             raise paths.wrong_method(method, known)
         first, _, rest = path[1:].partition("/")
         provider = self._proxy.routing.table.serve(first)
-        near = "" if provider else paths.meant(path)
+        near = "" if provider or model else paths.meant(path)
         ours = None if near else await self._own.answer(request, caller, path, query)
         if ours is not None:
             return ours

@@ -40,6 +40,16 @@ def meant(path: str) -> str:
     return next((way for way in ways if way != path and methods(way)), "")
 
 
+def is_model(method: str, path: str) -> bool:
+    """Whether it is that of a model such as llama3:latest, and no verb of Gemini's."""
+    found = match("POST", path)
+    verb = found is not None and found[0] == "gemini" and not found[1].purpose
+    asked = method in ("GET", "HEAD", "DELETE") and path.startswith(
+        ("/v1/models/", "/v1beta/models/")
+    )
+    return asked and (verb or found is None)
+
+
 def refuse_websocket(path: str, inbound: Inbound) -> None:
     """Raises ClientError for whoever wants to speak by WebSocket where that cannot be."""
     wanted = (inbound.word(b"upgrade") or "").lower() == "websocket"
@@ -68,6 +78,8 @@ def family_of(request: web.BaseRequest) -> str:
     if path.startswith("/api/"):  # management speaks like OpenAI, whatever else is said
         return "openai"
     found = match("POST", path) or match("POST", meant(path))
+    if is_model(request.method, path):
+        found = None
     if found is not None:
         return found[0]
     if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:

@@ -769,3 +769,14 @@ async def test_another_stream_breaks(router, upstream):
     await router.post(CHAT, data=BODY)
     upstream.release()
     assert await good.read() == STREAM
+
+
+async def test_a_model_whose_name_ends_like_a_verb(router, upstream):
+    """As those of Ollama and OpenRouter do, and fine-tuned ones: Gemini's verbs are only posted."""
+    upstream.answers(b"{}")
+    answer = await router.request("GET", "/v1/models/llama3:latest")
+    assert (answer.status, (await answer.json())["error"]["code"]) == (404, "model_not_found")
+    answer = await router.request("DELETE", "/v1/models/ft:gpt-4o:me", headers={"vendor": "openai"})
+    assert (answer.status, upstream.request.path) == (200, "/v1/models/ft:gpt-4o:me")
+    answer = await router.request("GET", "/v1beta/models/gemini-x:generateContent")
+    assert answer.status == 405
