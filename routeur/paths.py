@@ -16,6 +16,7 @@ from routeur.providers import Provider
 
 ANY = Route("*", "*", body="any", creates=False)  # of which only bytes are copied
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_MODELS = ("/v1/models/", "/v1beta/models/")
 _BASES = re.compile(r"(?:/(?:api|v1|v1beta)(?=/))*")  # what a base URL may end in
 
 
@@ -42,12 +43,10 @@ def meant(path: str) -> str:
 
 def is_model(method: str, path: str) -> bool:
     """Whether it is that of a model such as llama3:latest, and no verb of Gemini's."""
+    if method not in ("GET", "HEAD", "DELETE") or not path.startswith(_MODELS):
+        return False
     found = match("POST", path)
-    verb = found is not None and found[0] == "gemini" and not found[1].purpose
-    asked = method in ("GET", "HEAD", "DELETE") and path.startswith(
-        ("/v1/models/", "/v1beta/models/")
-    )
-    return asked and (verb or found is None)
+    return found is None or (found[0] == "gemini" and not found[1].purpose)
 
 
 def refuse_websocket(path: str, inbound: Inbound) -> None:
