@@ -25,9 +25,17 @@ from tests.conftest import MakeRouter
 from tests.fake import PATIENCE, Upstream, tls, whole
 from tests.test_upstream import Sink
 
+try:
+    import uvloop
+except ImportError:  # an extra
+    uvloop = None
+
 LIMITS = Timeouts(connect=1, first_byte=2, idle=2)
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 MakePool = Callable[..., Pool]
+RUNNERS: dict[str, Callable[..., Any]] = {"asyncio": asyncio.run}
+if uvloop is not None:
+    RUNNERS["uvloop"] = uvloop.run
 
 
 class Waiting(Sink):
@@ -208,10 +216,9 @@ async def test_an_idle_one_is_small(
         pool.give(connection)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", RUNNERS)
 def test_an_end_without_a_word(authority: trustme.CA, tmp_path: Path, loop: str) -> None:
     """A provider has sent all and is gone, while its answer waits for a slow client."""
-    run = asyncio.run if loop == "asyncio" else pytest.importorskip("uvloop").run
     body, last = bytes(200_000), bytes(50_000)
     waits = threading.Event()
 
@@ -228,7 +235,7 @@ def test_an_end_without_a_word(authority: trustme.CA, tmp_path: Path, loop: str)
     async def take(port: int) -> bytes:
         origin = Origin.of(f"https://localhost:{port}")
         pool = Pool(origin, timeouts=LIMITS, context=context(authority, tmp_path))
-        connection = await pool.connect(1)
+        connection = await pool.connect(PATIENCE)
         chunks = Chunks(connection)
         connection.send(chunks, REQUEST, b"", limits=LIMITS)
         while not connection.paused:  # noqa: ASYNC110
@@ -241,7 +248,7 @@ def test_an_end_without_a_word(authority: trustme.CA, tmp_path: Path, loop: str)
         provider = threading.Thread(target=provide, args=(listener,))
         provider.start()
         try:
-            assert run(take(listener.getsockname()[1])) == body + last
+            assert RUNNERS[loop](take(listener.getsockname()[1])) == body + last
         finally:
             provider.join()
 
