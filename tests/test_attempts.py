@@ -232,13 +232,11 @@ async def test_a_lone_one_that_wants_to_rest_for_long(
 ) -> None:
     """The client hears at once what the provider said, and so does the next."""
     client = await make_router(**configured(upstream, p={"a": {}}))
-    upstream.sends(whole(b'{"slow": "down"}', 429, ("Retry-After", "5")))
-    began = time.perf_counter()
+    upstream.sends(whole(b'{"slow": "down"}', 429, ("Retry-After", "600")))
     assert await ask(client) == (429, b'{"slow": "down"}')
     answer = await client.post(CHAT, json=ASKED)
     assert answer.status == 429
-    assert answer.headers["Retry-After"] in ("4", "5")
-    assert time.perf_counter() - began < 1
+    assert 500 < int(answer.headers["Retry-After"]) <= 600
     assert len(upstream.requests) == 1
 
 
@@ -330,7 +328,7 @@ async def test_routeur_timeout(
     status, got = await ask(client, **{"Routeur-Timeout": said})
     assert status == 504
     assert json.loads(got)["error"]["code"] == "upstream_timeout"
-    assert 0.25 < time.perf_counter() - began < 2
+    assert 0.25 < time.perf_counter() - began < 5
     await upstream.request.connection.wait_closed()
 
 

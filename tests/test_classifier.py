@@ -44,11 +44,11 @@ def test_the_example(example: Classifier, given: View, expected: str) -> None:
 
 
 def test_the_example_is_quick(example: Classifier) -> None:
-    text = shown("a (b" * 4000 + " - " * 2000 + "\n" * 1000)
-    start = time.perf_counter()
+    text = shown("a (b" * 40_000 + " - " * 20_000 + "\n" * 10_000)
+    start = time.process_time()
     example.difficulty(text)
 
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 3  # what goes back and forth takes minutes
 
 
 def test_what_fails_is_no_difficulty() -> None:

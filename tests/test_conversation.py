@@ -221,13 +221,11 @@ def test_the_next_turn_is_known_by_the_response() -> None:
 def test_a_megabyte_takes_no_time() -> None:
     turn = {"role": "user", "content": [{"type": "text", "text": "word " * 40}]}
     doc = {"system": "x" * 400_000, "messages": [turn] * 3000}
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
+    start = time.process_time()
+    for _ in range(5000):
         of(doc, "anthropic")
-        taken.append(time.perf_counter() - start)
 
-    assert min(taken) < 0.002
+    assert time.process_time() - start < 3
 
 
 def test_names_of_any_length_and_script() -> None:

@@ -435,7 +435,7 @@ async def test_no_first_byte(make_router, upstream, dialect):
 
     assert answer.status == 504
     assert is_error(dialect, 504, await answer.read(), "upstream_timeout")
-    await upstream.request.connection.wait_closed()
+    await (await upstream.requested()).connection.wait_closed()
     assert (await router.trace(answer))["status_code"] == 504
 
 

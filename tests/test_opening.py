@@ -333,8 +333,9 @@ def test_broken_compression() -> None:
 def test_a_bomb_goes_without_being_inflated() -> None:
     bomb = gzip.compress(b": " + bytes(100_000_000))
     started = time.process_time()
-    assert opening("openai_chat", coding=b"gzip").feed(bomb[:HOLD])
-    assert time.process_time() - started < 1
+    for _ in range(100):
+        assert opening("openai_chat", coding=b"gzip").feed(bomb[:HOLD])
+    assert time.process_time() - started < 3
 
 
 def test_what_cannot_be_read_goes_at_once() -> None:
@@ -500,9 +501,9 @@ def test_looking_at_a_good_answer_costs_next_to_nothing() -> None:
     """Not a benchmark: a bound that only work which grows with the body can break."""
     body = b'{"id": "1", "choices": ["%b"]}\n' % (b"x" * 10_000_000)
     started = time.process_time()
-    for _ in range(1000):
+    for _ in range(20_000):
         check_whole(body)
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 3
 
 
 # -- keep-alive ----------------------------------------------------------------------------------

@@ -231,14 +231,12 @@ async def test_timeouts_of_a_rule(make_router: MakeRouter, upstream: Upstream, t
     upstream.answers(b"{}", before=[HOLD])
     rule = {"name": "quick", "match": {"model": "quick"}, "to": ["openai/gpt-4o"]}
     client = await make_router(
-        timeouts={"first_byte": "3s"}, rules=[rule | {"timeouts": {"first_byte": "100ms"}}]
+        timeouts={"first_byte": "10m"}, rules=[rule | {"timeouts": {"first_byte": "100ms"}}]
     )
-    began = asyncio.get_running_loop().time()
     answer = await client.post(
         CHAT, json=BODY | {"model": "quick"}, headers={"Routeur-Trace": trace}
     )
     assert answer.status == 504
-    assert asyncio.get_running_loop().time() - began < 2
 
 
 async def test_retries_of_a_rule(make_router: MakeRouter, upstream: Upstream) -> None:
