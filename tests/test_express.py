@@ -803,9 +803,8 @@ async def test_reload_while_it_connects(
     assert (await one.answer())[0].startswith(b"HTTP/1.1 504 ")
 
 
-async def test_the_client_leaves_while_it_connects(
-    router: Client, upstream: Upstream, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def connects_for_ever(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No connection is made from now on; what is returned is set when one is given up."""
     ended = asyncio.Event()
 
     async def connect(pool: Pool, seconds: float) -> None:
@@ -814,10 +813,17 @@ async def test_the_client_leaves_while_it_connects(
         finally:
             ended.set()
 
+    monkeypatch.setattr(Pool, "connect", connect)
+    return ended
+
+
+async def test_the_client_leaves_while_it_connects(
+    router: Client, upstream: Upstream, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     upstream.sends(whole(JSON))
     one = await talk(router, warm=request())
     await upstream.drop()
-    monkeypatch.setattr(Pool, "connect", connect)
+    ended = connects_for_ever(monkeypatch)
     one.writer.write(request())
     while not taken:  # noqa: ASYNC110
         await asyncio.sleep(0)
@@ -833,13 +839,6 @@ async def test_nothing_is_left_of_who_leaves_while_it_connects(
     router: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits for the collector keeps a whole connection."""
-    ended = asyncio.Event()
-
-    async def connect(pool: Pool, seconds: float) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
 
     def left() -> list[object]:
         return [each for each in gc.get_objects() if isinstance(each, ExpressPassage)]
@@ -847,7 +846,7 @@ async def test_nothing_is_left_of_who_leaves_while_it_connects(
     upstream.sends(whole(JSON))
     one = await talk(router, warm=request())
     await upstream.drop()
-    monkeypatch.setattr(Pool, "connect", connect)
+    ended = connects_for_ever(monkeypatch)
     gc.collect()
     gc.disable()
     try:
