@@ -59,7 +59,8 @@ def lines(told: dict[str, Any]) -> list[str]:
     ]
     if said["credential"]:
         found.append(("account", said["credential"]))
-    found += [("then", target) for target in said["targets"] if target != answers]
+    past = {answers, *(each["target"] for each in said["unavailable"])}
+    found += [("then", target) for target in said["targets"] if target not in past]
     found += [("now shut", f"{each['target']}: {each['why']}") for each in said["unavailable"]]
     found += [("not", f"{each['target']}: {each['why']}") for each in said["rejected"]]
     found += [("score", _score_in_words(each)) for each in said["scores"]]

@@ -21,6 +21,7 @@ from routeur.express import Express
 from routeur.facts import Facts
 from routeur.headers import Inbound
 from routeur.keys import OPEN, Caller
+from routeur.reasons import lines
 from routeur.server import ClientConnection
 from routeur.store.base import Key
 from tests.conftest import KEYS, Client, MakeRouter
@@ -237,6 +238,9 @@ async def test_a_dry_run_names_who_would_answer(three: Client) -> None:
     assert said["targets"][:2] == [first, second]
     assert f"{said['provider']}/{said['model']}" == second
     assert said["why"] == "is the first that can be asked now"
+    shown = [line.split() for line in lines({"routeur": said})]
+    assert ["answers", second] in shown
+    assert ["then", first] not in shown
     assert await who(three, "own") == second[0]
 
 
