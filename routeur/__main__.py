@@ -117,6 +117,15 @@ def _parser() -> argparse.ArgumentParser:
     named.add_argument("-c", "--config", type=Path, metavar="FILE", help="the same")
     check.set_defaults(run=_check)
 
+    _add_explain(several)
+    inventory.add(several, _add_file, _offer)
+    commands.add(several, _add_file, _place)
+    top.add(several, _add_file, _listening)
+    litellm.add(several, _complaints)
+    return parser
+
+
+def _add_explain(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     why = several.add_parser("explain", help="say who would answer a request, and why")
     _add_file(why)
     why.add_argument("--model", required=True, help="what the request's body would say")
@@ -131,12 +140,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     why.add_argument("--json", action="store_true", help="print what Routeur-Dry-Run answers")
     why.set_defaults(run=_explain)
-
-    inventory.add(several, _add_file, _offer)
-    commands.add(several, _add_file, _place)
-    top.add(several, _add_file, _listening)
-    litellm.add(several, _complaints)
-    return parser
 
 
 def _port(text: str) -> int:
@@ -347,12 +350,7 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     log.event("info", "stop", f"{drain}; a second signal cuts what is left")
     if watch is not None:
         watch.close()
-    stopping = asyncio.create_task(router.stop())
-    for _ in range(2):  # after a second signal nothing is drained, after a third nothing is booked
-        again = asyncio.create_task(_next_signal(stop))
-        await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
-        again.cancel()
-        router.hurry()
+    await _stop(router, stop)
     return 0
 
 
@@ -395,9 +393,15 @@ def _announce(router: Router, log: Log) -> None:
     log.flush()
 
 
-async def _next_signal(stop: asyncio.Event) -> None:
-    stop.clear()
-    await stop.wait()
+async def _stop(router: Router, signalled: asyncio.Event) -> None:
+    """Drain; after a second signal cut what is left, after a third do not wait for anything."""
+    stopping = asyncio.create_task(router.stop())
+    for _ in range(2):
+        signalled.clear()
+        again = asyncio.create_task(signalled.wait())
+        await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        router.hurry()
 
 
 def _settle_memory() -> None:

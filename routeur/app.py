@@ -65,8 +65,7 @@ class Router:
         self.log = log or Log(sys.stderr, config.log.level, config.log.format)
         self._over: list[Call] = []
         self.rates = Rates(config.providers)
-        self.ready = False
-        self._hurried = False
+        self.ready = self._hurried = False
         self.port = 0  # of TCP, once it listens
         self._path = ""  # of a unix socket that this process has made
         self._pools: list[Pool] = []

@@ -83,13 +83,9 @@ class Front:
         assert isinstance(connection, ClientConnection)
         connection.request_begins()
         try:
-            if request.version is not HttpVersion11 and request.version not in SPOKEN:
-                connection.refuse(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-                return CLOSED
             inbound = Inbound(request.raw_headers)
-            coding = inbound.words.get(b"transfer-encoding")
-            if coding is not None and coding.lower() != b"chunked":  # aiohttp takes more than that
-                connection.refuse(400, "of transfer codings only chunked is understood here")
+            if why := _not_spoken(request, inbound):
+                connection.refuse(400, why)
                 return CLOSED
             path, _, query = request.raw_path.partition("?")
             found = match(request.method, path)
@@ -255,3 +251,13 @@ class Front:
         message = f"nothing is served at this path{hint}"
         self._log.counted("not_found", f"{method} {cut(path)}: {message}")
         return NotFound(message)
+
+
+def _not_spoken(request: web.BaseRequest, inbound: Inbound) -> str:
+    """Why HTTP is not understood here although aiohttp takes it, or nothing."""
+    if request.version is not HttpVersion11 and request.version not in SPOKEN:
+        return "only HTTP/1.1 and HTTP/1.0 are spoken here"
+    coding = inbound.words.get(b"transfer-encoding")
+    if coding is not None and coding.lower() != b"chunked":
+        return "of transfer codings only chunked is understood here"
+    return ""

@@ -76,11 +76,10 @@ def family_of(request: web.BaseRequest) -> str:
     path = request.raw_path.partition("?")[0]
     if path.startswith("/api/"):  # management speaks like OpenAI, whatever else is said
         return "openai"
-    found = match("POST", path) or match("POST", meant(path))
-    if is_model(request.method, path):
-        found = None
-    if found is not None:
-        return found[0]
+    if not is_model(request.method, path):
+        found = match("POST", path) or match("POST", meant(path))
+        if found is not None:
+            return found[0]
     if path.startswith(("/v1beta", "/upload/")) or "x-goog-api-key" in request.headers:
         return "gemini"
     if "anthropic-version" in request.headers:
