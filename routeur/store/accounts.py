@@ -69,16 +69,17 @@ class Account:
         self.usage_weekly += micro
         self.usage_monthly += micro
 
-    def take_back(self, micro: int, charged: Periods) -> None:
-        """Undo a charge of those windows; where one has ended, it stays as it was."""
+    def take_back(self, micro: int, charged: Periods, instead: int) -> None:
+        """Undo a charge of those windows, as there will be another one instead.
+
+        A window that has ended stays as it was: it had room for the call, which the one after it
+        may not have, so that the other charge will not count there.
+        """
         day, week, month = charged
         self.usage -= micro
-        if day == self.day:
-            self.usage_daily -= micro
-        if week == self.week:
-            self.usage_weekly -= micro
-        if month == self.month:
-            self.usage_monthly -= micro
+        self.usage_daily -= micro if day == self.day else instead
+        self.usage_weekly -= micro if week == self.week else instead
+        self.usage_monthly -= micro if month == self.month else instead
 
     def balance(self) -> Balance:
         return Balance(

@@ -217,7 +217,7 @@ class Ledger:
         groups: dict[Group, list[Charge]] = {}
         for done in calls:
             if done.reserved:
-                self._end(done)
+                self._end(done, wall)
             for charge in done.charges:
                 group = _group(done.ended_at, done.key, charge.provider, charge.model)
                 known = groups.get(group)
@@ -228,7 +228,7 @@ class Ledger:
         for group, charges in groups.items():
             self._add(group, _sums(charges), wall)
 
-    def _end(self, done: Settlement) -> None:
+    def _end(self, done: Settlement, wall: float) -> None:
         held = self.held.get(done.id)
         if held is not None:
             self._let_go(held)
@@ -238,7 +238,7 @@ class Ledger:
                 used[charge.attempt] += sum(charge.tokens)
             for attempt in {attempt for attempt, *_ in held.taken}:
                 self._correct(held, attempt, used.get(attempt, 0))
-        self._undo(done.id)
+        self._undo(done, wall)
 
     def end_of(self, owner: str, wall: float) -> int:
         """Settle what a silent owner's calls hold: as seen, or as reserved; returns how many."""
@@ -274,14 +274,16 @@ class Ledger:
             account.parallel -= 1
             self.changed.accounts.add(held.key or "")
 
-    def _undo(self, id: str) -> None:
-        expired = self.expired.pop(id, None)
+    def _undo(self, done: Settlement, wall: float) -> None:
+        expired = self.expired.pop(done.id, None)
         if expired is None:
             return
-        self.changed.expired.add(id)
+        self.changed.expired.add(done.id)
         account = self.accounts.get(expired.group[1])
         if account is not None:
-            account.take_back(expired.sums[MICRO], expired.windows)
+            account.roll(wall)
+            instead = sum(filter(None, map(_micro, done.charges)))
+            account.take_back(expired.sums[MICRO], expired.windows, instead)
         added(self.changed.sums, expired.group, [-each for each in expired.sums])
 
     def _add(self, group: Group, sums: list[int], wall: float) -> None:

@@ -47,17 +47,11 @@ local function charge(it, micro)
   end
 end
 
-local function take_back(it, micro, day, week, month)
+local function take_back(it, micro, instead, day, week, month)
   it[USAGE] = it[USAGE] - micro
-  if day == it[DAY] then
-    it[USAGE_DAILY] = it[USAGE_DAILY] - micro
-  end
-  if week == it[WEEK] then
-    it[USAGE_WEEKLY] = it[USAGE_WEEKLY] - micro
-  end
-  if month == it[MONTH] then
-    it[USAGE_MONTHLY] = it[USAGE_MONTHLY] - micro
-  end
+  it[USAGE_DAILY] = it[USAGE_DAILY] - (day == it[DAY] and micro or instead)
+  it[USAGE_WEEKLY] = it[USAGE_WEEKLY] - (week == it[WEEK] and micro or instead)
+  it[USAGE_MONTHLY] = it[USAGE_MONTHLY] - (month == it[MONTH] and micro or instead)
 end
 
 local function keep_accounts()

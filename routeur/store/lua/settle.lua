@@ -1,7 +1,7 @@
 -- ARGV[5]: finished calls as JSON; then the trace of each, '' for none. A call's place is a member
 -- of `settled`: its owner, a zero byte and its number.
 
-local function undo(id)
+local function undo(id, charges)
   local name = ROOT .. ':expired:' .. id
   local found = call('GET', name)
   if found then
@@ -9,7 +9,12 @@ local function undo(id)
     call('DEL', name)
     local it = account(group[2])
     if it then
-      take_back(it, row[ROW_MICRO], unpack(when))
+      local instead = 0
+      for _, each in ipairs(charges) do
+        instead = instead + each[4][ROW_MICRO]
+      end
+      roll(it)
+      take_back(it, row[ROW_MICRO], instead, unpack(when))
       changed[group[2]] = true
     end
     add_sums(group, row, -1)
@@ -43,7 +48,7 @@ for i, done in ipairs(cjson.decode(ARGV[5])) do
   if call('ZADD', ROOT .. ':settled', 0, place) == 1 then
     if reserved then
       release(id, charges)
-      undo(id)
+      undo(id, charges)
     end
     for _, each in ipairs(charges) do
       add({floor(ended_at / 3600) * 3600, key, each[1], each[2]}, each[4])
