@@ -119,6 +119,8 @@ class Bus:
                     self._send({"to": message["from"], "n": message["n"], "say": said})
                 elif inquiry := self._open.get(message["n"]):
                     inquiry.take(message)
+        for inquiry in self._open.values():
+            inquiry.complete.set()  # nobody answers any more
         self._lost()
 
     def _send(self, message: dict[str, Any]) -> None:
