@@ -16,8 +16,12 @@ from yarl import URL
 
 import routeur.app
 import routeur.config
-from tests.fake import PATIENCE, Upstream
+from tests.fake import Upstream
+from tests.patience import ALWAYS, PATIENCE, WITH_REDIS, own, wait_long
 from tests.redis_server import Server, running
+
+wait_long(ALWAYS)
+wait_long(WITH_REDIS)
 
 KEYS = {"openai": "sk-at-openai", "anthropic": "sk-at-anthropic", "google": "sk-at-google"}
 
@@ -166,6 +170,13 @@ class Client:
         assert found.status == 200, await found.text()
         trace: dict[str, Any] = await found.json()
         return trace
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """routeur waits for others as long as it does outside of tests."""
+    for path, seconds in own.items():
+        monkeypatch.setattr(path, seconds)
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ from itertools import pairwise
 import httptools
 import trustme
 
+from tests.patience import PATIENCE
+
 KEPT = 1 << 20  # of a larger request body only size and digest are kept
-PATIENCE = 20.0  # seconds in which anything must have happened; only failing tests wait so long
 
 
 class Do(Enum):

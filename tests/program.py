@@ -16,18 +16,22 @@ from pathlib import Path
 from typing import IO, Any
 
 import routeur
+from tests.patience import PATIENCE
 
-PATIENCE = 15.0  # seconds: several Python processes have to start on a busy machine
-
+ROOT = str(Path(routeur.__file__).parents[1])
+PATIENT = os.pathsep.join((ROOT, str(Path(__file__).with_name("patient"))))
 ECHO = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "one two three"}]})
 
 
 class Program:
-    """A running `python -m routeur`; what it says is kept by line."""
+    """A running `python -m routeur`; what it says is kept by line.
+
+    It waits long for what it needs, unless `PYTHONPATH` is to be only the ROOT.
+    """
 
     def __init__(self, *arguments: str, cwd: Path, **variables: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.endswith(("_KEY", "_TOKEN"))}
-        environment["PYTHONPATH"] = str(Path(routeur.__file__).parents[1])
+        environment["PYTHONPATH"] = PATIENT
         self.process = subprocess.Popen(
             [sys.executable, "-m", "routeur", *arguments],
             cwd=cwd,
@@ -98,6 +102,7 @@ class Program:
     def kill(self) -> None:
         """The end of a test: whatever still runs, runs no more."""
         if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # it starts no other ones
             for pid in self.children():
                 os.kill(pid, signal.SIGKILL)
             self.process.kill()

@@ -10,25 +10,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
-PATIENCE = 10.0  # seconds
-
-
-# The same for programs that a test starts.
-PATIENTLY = os.pathsep.join(
-    map(str, (Path(__file__).parents[1], Path(__file__).with_name("patient")))
-)
-
-
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others use this machine, too: nothing is late."""
-    for name in ("redis.PATIENCE", "redis.OPERATION", "line.CONNECT"):
-        monkeypatch.setattr(f"routeur.store.{name}", PATIENCE)
 
 
 class Server:

@@ -193,12 +193,9 @@ async def test_in_a_redis(
     workers: int,
     count: int,
     times: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("redis")
-    redis_server.patient(monkeypatch)
     with redis_server.running() as server:
         place = server.url, workers, count, times
-        path = redis_server.PATIENTLY
-        async with programs(tmp_path, provider, *place, PYTHONPATH=path) as (fleet, keys):
+        async with programs(tmp_path, provider, *place) as (fleet, keys):
             await races(fleet, provider, keys)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Client, MakeRouter
 from tests.fake import Upstream
-from tests.redis_server import Server, patient
+from tests.redis_server import Server
 from tests.virtual import until
 
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -25,7 +25,6 @@ async def pair(
 ) -> tuple[Client, Client]:
     """Each credential may be asked twice a minute, by both together."""
     monkeypatch.chdir(tmp_path)
-    patient(monkeypatch)
     redis_server.say("FLUSHALL")
     upstream.answers(b'{"choices":[]}')
     up = {"dialect": "openai", "base_url": upstream.url, "models": ["m"], "rpm": 2}

@@ -24,13 +24,13 @@ import routeur.store.base
 from tests import redis_server
 from tests.conftest import MakeRouter, parse
 from tests.fake import EVENTS, Part, Request, Upstream, head, whole
-from tests.program import Program
+from tests.program import ROOT, Program
 from tests.running import Fleet, Given, chat, completion, configured, office, serving, start, tokens
 from tests.virtual import AUTH, PRICED, bearer, give
 
 FULL = pytest.mark.full
-RECOVERY = 5.0  # seconds within which all is well again
-NOTICED = 2.0  # and within which it is known that it is not
+RECOVERY = 10.0  # seconds within which all is well again: twice what it may take
+NOTICED = 5.0  # and within which it is known that it is not
 PROMPT, OUTPUT = tokens(chat()), 39
 COST = PROMPT + 2 * OUTPUT
 FRAME = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
@@ -158,7 +158,7 @@ async def scene(
     async with office(address) as fleet, AsyncExitStack() as stack:
         limited = await fleet.give("limited", limit=10**9, rpm=10**6, max_parallel=1000)
         free = await fleet.give("free")
-        program = start(folder / "here", configured(provider, address, **changes))
+        program = start(folder / "here", configured(provider, address, **changes), PYTHONPATH=ROOT)
         stack.push_async_callback(asyncio.to_thread, program.kill)
         await serving(fleet, program)
         yield Scene(fleet, provider, program, limited, free)

@@ -23,17 +23,12 @@ from routeur.store.redis import RedisStore
 from routeur.store.scripts import HOME as LUA
 from routeur.store.scripts import PARTS, ROOT, SCRIPTS
 from tests.fake import PATIENCE
-from tests.redis_server import free_port, patient, running
+from tests.program import PATIENT
+from tests.redis_server import free_port, running
 from tests.stores import CENT, NOON, Hands, asks, charge, done, key, tokens
 
 HOME = Path(__file__).parent
 ALL_TIME = Span(0, 10**11)
-
-
-@pytest.fixture
-def patience(monkeypatch):
-    """Others use this machine, too."""
-    patient(monkeypatch)
 
 
 @pytest.fixture
@@ -106,7 +101,7 @@ async def fails(store, match=""):
 
 
 @pytest.mark.full
-async def test_stopped(store, server):
+async def test_stopped(impatient, store, server):
     """What it reads only when it goes on was given up: nothing stays reserved."""
     await store.reserve(asks("c"))
     server.pause()
@@ -139,7 +134,7 @@ async def test_killed_and_started_again(tmp_path):
             assert await store.trace("c") == ("k", "{}")
 
 
-async def test_an_idle_connection_that_was_closed(store, server, patience):
+async def test_an_idle_connection_that_was_closed(store, server):
     """Nobody notices."""
     for _ in range(3):
         server.say("CLIENT", "KILL", "TYPE", "normal")
@@ -184,7 +179,7 @@ async def test_another_password(server):
         await works_again(store)
 
 
-async def test_scripts_that_are_gone(store, server, patience):
+async def test_scripts_that_are_gone(store, server):
     for number in range(3):
         server.say("SCRIPT", "FLUSH")
         results = await asyncio.gather(
@@ -197,7 +192,7 @@ async def test_scripts_that_are_gone(store, server, patience):
     assert store.trouble is None
 
 
-async def test_everything_is_gone(store, server, patience):
+async def test_everything_is_gone(store, server):
     """Its keys, too: that is not to be mended here. But it works."""
     server.say("FLUSHALL")
     with pytest.raises(StoreUnavailable):
@@ -207,7 +202,7 @@ async def test_everything_is_gone(store, server, patience):
     assert await store.reserve(asks("c")) == Refused("key")
 
 
-async def test_the_loop_does_not_wait(store, server):
+async def test_the_loop_does_not_wait(impatient, store, server):
     server.pause()
     waiting = asyncio.create_task(store.reserve(asks("c")))
     turns = 0
@@ -220,7 +215,7 @@ async def test_the_loop_does_not_wait(store, server):
     assert turns > 3
 
 
-async def test_what_cannot_be_kept_harms_nobody_else(store, patience):
+async def test_what_cannot_be_kept_harms_nobody_else(store):
     results = await asyncio.gather(
         store.settle([done("c", reserved=False)]),
         store.settle([done("huge", charge(1 << 70), reserved=False)]),
@@ -234,7 +229,7 @@ async def test_what_cannot_be_kept_harms_nobody_else(store, patience):
     assert ((await balance(store)).usage, store.trouble) == (CENT, None)
 
 
-async def test_a_script_that_fails_harms_nobody_else(store, server, patience):
+async def test_a_script_that_fails_harms_nobody_else(store, server):
     """Somebody else has put something there."""
     day = NOON // DAY
     server.say("SET", f"{ROOT}:usage:{day}:broken", "nonsense")
@@ -249,7 +244,7 @@ async def test_a_script_that_fails_harms_nobody_else(store, server, patience):
     assert (results[1], store.trouble) == (None, None)
 
 
-async def test_what_is_no_text_harms_nobody(store, patience):
+async def test_what_is_no_text_harms_nobody(store):
     results = await asyncio.gather(
         store.reserve(asks("c")),
         store.trace("\udc80"),
@@ -264,7 +259,7 @@ async def test_what_is_no_text_harms_nobody(store, patience):
     assert store.trouble is None
 
 
-async def test_names_with_anything_in_them(store, patience):
+async def test_names_with_anything_in_them(store):
     """Nothing of a client ever becomes a part of a command."""
     nasty = "'; } \x00\r\n*1\r\n\"]] :key %s {} ü 🦆"
     await store.add_key(key(nasty, name=nasty, limit=CENT, rpm=5))
@@ -342,7 +337,7 @@ async def wire(server):
         yield wire
 
 
-async def test_cancelled_in_the_turn_of_the_answer(store, monkeypatch, patience):
+async def test_cancelled_in_the_turn_of_the_answer(store, monkeypatch):
     deliver = store._calls._deliver
 
     def and_cancel(operation, answer):
@@ -359,7 +354,7 @@ async def test_cancelled_in_the_turn_of_the_answer(store, monkeypatch, patience)
 
 
 @pytest.mark.parametrize("how", ["the deadline", "cancelled"])
-async def test_the_answer_is_lost(wire, how):
+async def test_the_answer_is_lost(impatient, wire, how):
     async with opened(wire.url) as store:
         await store.add_key(key(limit=100 * CENT, rpm=3))
         wire.losing = True
@@ -378,7 +373,7 @@ async def test_the_answer_is_lost(wire, how):
 
 
 @pytest.mark.full
-async def test_it_arrives_after_all(wire):
+async def test_it_arrives_after_all(impatient, wire):
     """On a connection that was given up, when there is another one: it is not done any more."""
     async with opened(wire.url) as store:
         await store.add_key(key(limit=100 * CENT))
@@ -396,7 +391,7 @@ async def test_it_arrives_after_all(wire):
         assert await balance(store) == Balance()
 
 
-async def test_a_settlement_of_which_nobody_heard(wire):
+async def test_a_settlement_of_which_nobody_heard(impatient, wire):
     """It is booked once, though it comes twice, and though it is in no spool."""
     async with opened(wire.url) as store:
         await store.add_key(key(limit=100 * CENT))
@@ -519,12 +514,12 @@ async def program(url, *arguments):
         url,
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(HOME.parent)},
+        env=os.environ | {"PYTHONPATH": PATIENT},
     )
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-async def test_processes_never_spend_more_than_there_is(store, server, processes, patience):
+async def test_processes_never_spend_more_than_there_is(store, server, processes):
     running = [await program(server.url, f"p{n}", 200 // processes) for n in range(processes)]
     said = [(await each.communicate())[0] for each in running]
 
@@ -533,7 +528,7 @@ async def test_processes_never_spend_more_than_there_is(store, server, processes
     assert await store.reserve(asks("c", micro=1)) == Refused("budget", micro=0)
 
 
-async def test_killed_under_load(store, server, patience):
+async def test_killed_under_load(store, server):
     """Nothing is half done, and what it held can be settled."""
     await store.change_key("k", {"limit": None})
     for number in range(3):
@@ -551,7 +546,7 @@ async def test_killed_under_load(store, server, patience):
         assert sum(each.micro for each in await store.used(ALL_TIME)) == found.usage
 
 
-async def test_many_calls_of_the_dead(store, server, patience):
+async def test_many_calls_of_the_dead(store, server):
     """More than one script ends at once."""
     async with opened(server.url, "dead") as dead:
         for number in range(450):
@@ -560,7 +555,7 @@ async def test_many_calls_of_the_dead(store, server, patience):
     assert server.say("EXISTS", f"{ROOT}:held", f"{ROOT}:held:owners") == b":0\r\n"
 
 
-async def test_nothing_is_kept_of_whom_nobody_misses(redis_server, patience):
+async def test_nothing_is_kept_of_whom_nobody_misses(redis_server):
     redis_server.say("FLUSHALL")
     clock = Hands()
     async with AsyncExitStack() as stack:
@@ -579,7 +574,7 @@ async def test_nothing_is_kept_of_whom_nobody_misses(redis_server, patience):
 
 
 @pytest.mark.full
-async def test_a_cluster(tmp_path, patience):
+async def test_a_cluster(tmp_path):
     """Whoever is asked says who keeps what is ours; and that is all in one place."""
     with ExitStack() as stack:
         nodes = []
@@ -683,7 +678,7 @@ async def test_two_spend_while_everything_happens(store, server, seed):
 # ---- time
 
 
-async def test_the_clock_of_the_server_is_set_back(store, server, patience):
+async def test_the_clock_of_the_server_is_set_back(store, server):
     """As it looks to us: it stood an hour ahead. Nothing that slides waits for that hour."""
     await store.change_key("k", {"rpm": 1})
     await store.reserve(asks("c"))
@@ -697,7 +692,7 @@ async def test_the_clock_of_the_server_is_set_back(store, server, patience):
     assert later.retry_after < refused.retry_after
 
 
-async def test_it_is_the_same_time_for_all(server, patience):
+async def test_it_is_the_same_time_for_all(server):
     """Whatever the clocks of our machines say."""
     async with opened(server.url) as store:
         await store.add_key(key(limit=CENT, limit_reset="daily", expires_at=int(time.time()) + 90))
@@ -731,7 +726,7 @@ def test_every_file_is_used():
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_they_decide_as_the_ledger_does(redis_server, patience, seed):
+async def test_they_decide_as_the_ledger_does(redis_server, seed):
     """Anything in any order: every answer is the same as that of a store in memory."""
     redis_server.say("FLUSHALL")
     clock, memory, chance = Hands(), Memory(), random.Random(seed)

@@ -35,6 +35,8 @@ from routeur.store.scripts import ROOT
 
 OPERATION = 0.1  # seconds that what calls wait for may take
 PATIENCE = 0.5  # seconds for which a call waits to be admitted: others may be before it
+QUESTION = 2.0  # seconds that anything else may take
+REPORT = 10.0
 AT_ONCE = 200  # calls that are ended by one script
 
 
@@ -48,8 +50,8 @@ class RedisStore:
     def __init__(self, owner: str, address: str, *, clock: Clock | None = None) -> None:
         self.owner = owner
         self._calls = Line(address, OPERATION, clock, owner)
-        self._rest = Line(address, 2.0, clock)
-        self._reports = Line(address, 10.0, clock)
+        self._rest = Line(address, QUESTION, clock)
+        self._reports = Line(address, REPORT, clock)
         self._unsure: set[int] = set()  # numbers of no spool that may have been booked
 
     @property

@@ -1,7 +1,11 @@
-"""A routeur that is started with this folder in PYTHONPATH waits long for Redis: its tests are
-about what is decided, and others use the machine, too.
-"""
+"""Python runs this at its start: programs of tests have this folder in PYTHONPATH."""
 
-from routeur.store import line, redis
+from contextlib import suppress
+from pathlib import Path
 
-redis.PATIENCE = redis.OPERATION = line.CONNECT = 10.0  # seconds
+from tests.patience import ALWAYS, WITH_REDIS, wait_long
+
+wait_long(ALWAYS)
+with suppress(OSError):
+    if "redis://" in Path("router.yaml").read_text():  # importing its client takes long
+        wait_long(WITH_REDIS)
