@@ -91,9 +91,8 @@ class Sharing:
     async def _speak(self, store: Store) -> None:
         if not self._batches:
             return
-        batches, self._batches = self._batches, []
-        lines = b"\n".join(map(b64encode, batches))
-        await store.put(self._name(self._slot), lines)
+        await store.put(self._name(self._slot), b"\n".join(map(b64encode, self._batches)))
+        self._batches = []
         self._slot = (self._slot + 1) % SLOTS
 
     async def _listen(self, store: Store) -> None:
