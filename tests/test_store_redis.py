@@ -354,7 +354,7 @@ async def test_cancelled_in_the_turn_of_the_answer(store, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["the deadline", "cancelled"])
-async def test_the_answer_is_lost(impatient, wire, how):
+async def test_the_answer_is_lost(impatient, wire, how, monkeypatch):
     async with opened(wire.url) as store:
         await store.add_key(key(limit=100 * CENT, rpm=3))
         wire.losing = True
@@ -364,6 +364,7 @@ async def test_the_answer_is_lost(impatient, wire, how):
             asking.cancel()
         await asyncio.wait([asking])
         assert asking.cancelled() or isinstance(asking.exception(), StoreUnavailable)
+        monkeypatch.undo()  # patient again
         async with opened(wire.url.replace(wire.url, f"redis://127.0.0.1:{wire.to}"), "b") as other:
             assert (await balance(other)).reserved == CENT  # it was done
         wire.losing = False
