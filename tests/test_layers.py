@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def module(path: Path) -> str:
     return path.relative_to(HOME).parts[0].removesuffix(".py")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(tree: ast.Module) -> set[str]:
     """What a file imports of routeur when it runs (for types alone it may look anywhere)."""
     found: set[str] = set()
@@ -77,14 +83,14 @@ def path(request: pytest.FixtureRequest) -> Path:
 def test_imports_go_to_the_right(path: Path) -> None:
     name = module(path)
     assert name in ORDER, f"routeur/{name} is new: give it a place in ORDER"
-    known = imports(ast.parse(path.read_text())) & set(ORDER)
+    known = imports(parsed(path)) & set(ORDER)
     left = {other for other in known if ORDER.index(other) <= ORDER.index(name)}
 
     assert left <= ({name} if name in PACKAGES else set())
 
 
 def test_imports_stand_at_the_top(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     everywhere = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     inner = [node.lineno for node in everywhere if node not in tree.body]
     allowed = [  # for types alone, or of what need not be installed
@@ -101,13 +107,13 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 def test_dialects_know_nothing_of_the_rest() -> None:
     for path in FILES:
         if module(path) == "dialects":
-            assert imports(ast.parse(path.read_text())) <= {"dialects"}, path
+            assert imports(parsed(path)) <= {"dialects"}, path
 
 
 def inner(path: Path) -> set[str]:
     """Which modules of dialects/ a file imports: `anthropic.blocks`, `sse`."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("routeur.dialects"):
             home = str(node.module).removeprefix("routeur.dialects").lstrip(".")
             for name in (alias.name for alias in node.names):
@@ -135,7 +141,7 @@ def test_what_every_start_reads_is_light() -> None:
 
 
 def test_only_the_outermost_know_the_configuration() -> None:
-    users = {module(path) for path in FILES if "config" in imports(ast.parse(path.read_text()))}
+    users = {module(path) for path in FILES if "config" in imports(parsed(path))}
 
     assert users <= {"__main__", "app", "explain"}
 
