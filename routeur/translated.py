@@ -427,10 +427,13 @@ class TranslatedPassage(Passage):
         self.call.dropped = tuple(dict.fromkeys(lost))
 
     def _cut(self, error: RouteurError) -> None:
-        """The client is told in its dialect, and sees no clean end either."""
+        """The client is told in its dialect, as its last event. Behind that the body has its end:
+        where a connection breaks, clients in JavaScript lose what they have not read yet.
+        """
         if self._stream is not None:
             fault = error.fault if isinstance(error, Fallen) else Fault(error.status, error.message)
-            self.out(self.framed(self._stream.write(Failed(fault))))
+            last = b"0\r\n\r\n" if self.facts.modern else b""
+            self.out(self.framed(self._stream.write(Failed(fault))) + last)
         self.client.force_close()
 
 
