@@ -27,7 +27,7 @@ from routeur.facts import Facts
 from routeur.inside import Inside, Serve, fields_of
 from routeur.jobs import Jobs
 from routeur.lanes import Refusal
-from routeur.responses import continued, empty, previous_not_found
+from routeur.responses import REFERENCE, continued, empty, previous_not_found
 from routeur.retrieval import send
 from routeur.shelf import STATEFUL, Shelf
 from routeur.summaries import Ask, compact, shortened
@@ -54,7 +54,8 @@ class Continuation:
         Raises ClientError, StoreUnavailable.
         """
         compacts = facts.route is COMPACT
-        if not (compacts or facts.doc.keys() & STATEFUL or MARKED in facts.raw):
+        raw = facts.raw
+        if not (compacts or facts.doc.keys() & STATEFUL or MARKED in raw or REFERENCE in raw):
             return None
         await self._go_on(facts)
         dry = facts.inbound.steers and facts.inbound.asks(b"routeur-dry-run")

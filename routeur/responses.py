@@ -25,11 +25,13 @@ from routeur.store.base import Kept
 
 LINKS = 16  # responses of a chain that are read at most: the next one keeps the whole of it
 SMALL = 512  # bytes, below which compression gains nothing
+REFERRED = 256  # responses at most, whose items one request may refer to
 PAGE = 20  # items of a page, if nobody says how many
 LONGEST_PAGE = 100
 
 _ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,240})"')
 _ID_TEXT = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_ITEM_ID = re.compile(r"[a-z]{1,8}_([0-9a-f]{22,24})[0-9a-f]{2}")  # OpenAI's own are longer
 _PLAIN, _PRESSED = b"\x01", b"\x02"  # how a record begins: also its version
 # How ids of items begin, by type; others: `item_`.
 _PREFIXES = {
@@ -41,6 +43,8 @@ _PREFIXES = {
     "reasoning": "rs_",
     "compaction": "cmp_",
 }
+
+REFERENCE = b'"item_reference"'
 
 Item = bytes  # JSON as the client or the model wrote it: nothing of it is lost
 
@@ -107,6 +111,23 @@ def id_in(start: bytes) -> str:
     """The id of the response that an answer is, from how its body or stream begins; "": none."""
     found = _ID.search(start)
     return found[1].decode() if found else ""
+
+
+def referred(item: Item) -> str:
+    """The id of the item in whose place a reference stands; "": this is none."""
+    told = members(exact.loads(item)) if REFERENCE in item else {}
+    return string(told.get("id")) if told.get("type") == "item_reference" else ""
+
+
+def response_of(item: str) -> str:
+    """The id of the response in which an item of this id was made, if it was made here."""
+    found = _ITEM_ID.fullmatch(item)
+    return f"resp_{found[1]}" if found else ""
+
+
+def items_of(response: bytes) -> dict[str, Item]:
+    """The output items by their ids."""
+    return {string(members(exact.loads(each)).get("id")): each for each in output_of(response)}
 
 
 # ---- who may see it
@@ -194,12 +215,17 @@ def continued(raw: bytes, before: Sequence[Item], **instead: Any) -> bytes:
     return object_of(body)
 
 
+def with_input(raw: bytes, given: Sequence[Item]) -> bytes:
+    """The body with these input items."""
+    return object_of({**members_of(raw), "input": b"[%b]" % b",".join(given)})
+
+
 def without_reasoning(raw: bytes, *, all: bool) -> bytes:
     """The body without reasoning of other providers, for one that knows only its own: what was
     sealed here, or `all` of it.
     """
     kept = [item for item in own_input(raw) if not _is_others(members(exact.loads(item)), all)]
-    return object_of({**members_of(raw), "input": b"[%b]" % b",".join(kept)})
+    return with_input(raw, kept)
 
 
 def _is_others(item: Json, all: bool) -> bool:

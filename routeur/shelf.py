@@ -12,22 +12,28 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from routeur.dialects.base import Json
-from routeur.errors import ClientError, RouteurError, TooLarge
+from routeur.errors import ClientError, NotFound, RouteurError, TooLarge
 from routeur.recording import Recording, is_long
 from routeur.responses import (
     LINKS,
+    REFERENCE,
+    REFERRED,
     Item,
     Stored,
     context,
     continued,
     deleted,
     is_stored,
+    items_of,
     not_found,
     own_input,
     pack,
     previous_not_found,
+    referred,
     require_calls,
+    response_of,
     unpack,
+    with_input,
 )
 from routeur.store.base import Kept, Store, StoreUnavailable
 
@@ -165,6 +171,8 @@ class Shelf:
         Raises ClientError, StoreUnavailable.
         """
         id = body.get("previous_response_id")
+        if REFERENCE in raw:
+            raw = await self._looked_up(raw, owner, max_body)
         recording = Recording(owner, own_input(raw), keeps=is_stored(body))
         if id is None:
             return Prepared(raw, recording)
@@ -190,6 +198,33 @@ class Shelf:
         # A stream that lasts keeps it in memory.
         needed = before if is_long(last) else ()
         return Prepared(raw, replace(recording, previous=last, before=needed, after=id))
+
+    async def _looked_up(self, raw: bytes, owner: str, max_body: int) -> bytes:
+        """The body with the items that are kept here in the place of references to them."""
+        given = list(own_input(raw))
+        known: dict[str, dict[str, Item]] = {}  # of responses, the items by their ids
+        found = False
+        for at, item in enumerate(given):
+            id = referred(item)
+            response = response_of(id)
+            if response and response not in known and len(known) < REFERRED:
+                known[response] = await self._made(response, owner)
+            if made := known.get(response, {}).get(id):
+                given[at], found = made, True
+        if not found:
+            return raw
+        raw = with_input(raw, given)
+        if len(raw) > max_body:
+            raise TooLarge(f"the conversation is larger than {max_body} bytes (server.max_body)")
+        return raw
+
+    async def _made(self, id: str, owner: str) -> dict[str, Item]:
+        """The output of a response by the items' ids; nothing, if it is not this key's."""
+        try:
+            found = await self.find(id, owner)
+        except NotFound:
+            return {}
+        return {} if found is None else items_of(found.response)
 
     # ---- writing
 
