@@ -62,6 +62,7 @@ class Attempts:
     _asked: tuple[Standing, ...] = ()
     _taken: Mapping[Standing, tuple[int, float]] = NOTHING  # tokens from limits, and when
     _probes: tuple[Standing, ...] = ()
+    _failed: tuple[tuple[Standing, int], ...] = ()  # each counts once, however often it was asked
 
     def __init__(self, routing: Routing, plan: Plan, facts: Facts, call: Call) -> None:
         self.plan = plan
@@ -223,7 +224,11 @@ class Attempts:
     def _count(self, place: Place, status: int, at_once: str | None = None) -> None:
         standing = place.standing
         standing.inflight -= 1
-        self._routing.standings.failed(standing, status, time.monotonic(), at_once=at_once)
+        if (standing, status) in self._failed and not at_once:  # a lone one, asked again
+            self._routing.standings.left(standing)
+        else:
+            self._failed += ((standing, status),)
+            self._routing.standings.failed(standing, status, time.monotonic(), at_once=at_once)
         if standing.wants:
             self._settle(place, 0)
 
@@ -348,9 +353,9 @@ class Attempts:
         )
         message = f"no credential can be asked now: {told or 'none serves this model'}"
         after = min((each.seconds for each in found if each.seconds is not None), default=None)
-        if any(each.why in ("resting", "rate limited") for each in found):
+        if any(each.limited for each in found):
             return LimitExceeded(message, retry_after=after)
-        return NoUpstream(message, retry_after=after)
+        return NoUpstream(message)  # no Retry-After: SDKs would sleep as long as a ban lasts
 
 
 def status_of(error: RouteurError) -> int:

@@ -76,7 +76,7 @@ def longer(old: Ban | None, new: Ban, now: float) -> Ban:
 class Refusal:
     """Why a credential cannot be asked for a model now, and for how many seconds, if it is known.
 
-    `why` is `banned`, `resting`, `rate limited` or `probing`.
+    `why` is `banned`, `resting`, `rate limited` or `probing`; `status` is what it was banned for.
     """
 
     credential: str
@@ -84,6 +84,12 @@ class Refusal:
     why: Literal["banned", "resting", "rate limited", "probing"]
     detail: str
     seconds: float | None
+    status: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it was asked more than it wants to be."""
+        return self.why in ("resting", "rate limited") or self.status == 429
 
 
 def _rfc3339(seconds: float) -> str:

@@ -85,7 +85,7 @@ class Standing:
         """Why it cannot be asked, None if it can."""
         name, model = self.credential.name, self.model
         if ban := self.banned(now):
-            return Refusal(name, model, "banned", ban.reason, ban.left(now))
+            return Refusal(name, model, "banned", ban.reason, ban.left(now), ban.error_code)
         if now < self.rest_until:
             detail = "the provider asked for a pause"
             return Refusal(name, model, "resting", detail, self.rest_until - now)

@@ -511,6 +511,42 @@ async def test_banned_after_three(make_router: MakeRouter, upstream: Upstream, k
     assert status == {"503": 503, "401": 401}.get(kind, 502)
 
 
+async def test_a_call_counts_once(
+    make_router: MakeRouter, upstream: Upstream, no_pause: list[int]
+) -> None:
+    """However often it has asked: what has hurt one client for a moment is no ban for all."""
+    client = await make_router(**configured(upstream, p={"a": {}}))
+    for answer in (BUSY,) * 9:
+        upstream.sends(answer)
+    upstream.sends(GOOD)
+    assert [(await ask(client))[0] for _ in range(2)] == [503, 200]
+    assert banned(client) == []
+
+
+async def test_a_ban_for_too_many_requests(make_router: MakeRouter, upstream: Upstream) -> None:
+    """Clients hear what the provider has said: 429."""
+    client = await make_router(**once(upstream))
+    upstream.sends(whole(b"{}", 429))
+    for _ in range(3):
+        assert (await ask(client))[0] == 429
+    answer = await client.post(CHAT, json=ASKED)
+    assert banned(client) == [("p.a", "m", 429)]
+    assert answer.status == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+
+
+async def test_a_ban_sends_nobody_to_sleep(make_router: MakeRouter, upstream: Upstream) -> None:
+    """SDKs would wait as long as `Retry-After` says, where without routeur they fail at once."""
+    client = await make_router(**once(upstream))
+    upstream.sends(BUSY)
+    for _ in range(3):
+        assert (await ask(client))[0] == 503
+    answer = await client.post(CHAT, json=ASKED)
+    assert b"is banned" in await answer.read()
+    assert answer.status == 503
+    assert "Retry-After" not in answer.headers
+
+
 async def test_a_success_clears(make_router: MakeRouter, upstream: Upstream) -> None:
     client = await make_router(**once(upstream))
     for _ in range(4):
