@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from routeur.passage import Passage
-from routeur.responses import Stored, id_in, without_reasoning
+from routeur.responses import Stored, has_ours, id_in, without_reasoning
 
 if TYPE_CHECKING:
     from routeur.attempts import Attempts
@@ -30,7 +30,7 @@ class Noting(Passage):
     ) -> None:
         super().__init__(attempts, place, facts, client)
         others = facts.recording is not None and bool(facts.recording.after)
-        if self.body and (others or SEALED in self.body):
+        if self.body and (others or SEALED in self.body or has_ours(self.body)):
             self.body = without_reasoning(self.body, all=others)
 
     def on_start(self) -> None:

@@ -44,6 +44,8 @@ _PREFIXES = {
     "compaction": "cmp_",
 }
 
+_OURS = re.compile(r"rs_[0-9a-f]{26}")  # the provider's own are twice as long
+_OURS_IN = re.compile(rb'"rs_[0-9a-f]{26}"')
 REFERENCE = b'"item_reference"'
 
 Item = bytes  # JSON as the client or the model wrote it: nothing of it is lost
@@ -222,7 +224,7 @@ def with_input(raw: bytes, given: Sequence[Item]) -> bytes:
 
 def without_reasoning(raw: bytes, *, all: bool) -> bytes:
     """The body without reasoning of other providers, for one that knows only its own: what was
-    sealed here, or `all` of it.
+    sealed or named here, or `all` of it.
     """
     kept = [item for item in own_input(raw) if not _is_others(members(exact.loads(item)), all)]
     return with_input(raw, kept)
@@ -231,7 +233,15 @@ def without_reasoning(raw: bytes, *, all: bool) -> bytes:
 def _is_others(item: Json, all: bool) -> bool:
     if item.get("type") != "reasoning":
         return False
-    return all or is_sealed(string(item.get("encrypted_content")))
+    sealed = string(item.get("encrypted_content"))
+    return (
+        all or is_sealed(sealed) or (not sealed and bool(_OURS.fullmatch(string(item.get("id")))))
+    )
+
+
+def has_ours(raw: bytes) -> bool:
+    """Whether a body may have reasoning in it that only this routeur has a name for."""
+    return b'"rs_' in raw and _OURS_IN.search(raw) is not None
 
 
 def require_calls(before: Sequence[Item], new: Sequence[Item]) -> None:

@@ -171,6 +171,7 @@ FORMS = [
     "/v1/models/{}",
     "/v1/projects/p/locations/l/publishers/google/models/{}",
     "/v1beta/models/google/{}",
+    "/v1beta/google/{}",
 ]
 
 

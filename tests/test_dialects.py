@@ -114,6 +114,11 @@ PROJECT = "/projects/p/locations/l/publishers/google"
             "/v1beta/models/NEW:streamGenerateContent",
         ),
         (
+            "/v1beta/google/gemini-x:countTokens",
+            ("v1beta", "", "google/gemini-x", "countTokens"),
+            "/v1beta/models/NEW:countTokens",
+        ),
+        (
             "/v1beta1/publishers/google/models/x:embedContent",
             ("v1beta1", "/publishers/google", "x", "embedContent"),
             "/v1beta/models/NEW:embedContent",

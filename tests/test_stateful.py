@@ -117,6 +117,17 @@ async def test_references_to_what_nobody_knows(ai: openai.AsyncOpenAI, upstream:
         await ai.responses.create(model=CLAUDE, input=refers)
 
 
+async def test_thoughts_of_others_without_a_seal(ai: openai.AsyncOpenAI, upstream: Upstream):
+    """OpenAI would look their ids up, and refuse the request; its own it gets."""
+    said: list[Any] = [{"role": "user", "content": "Hi"}]
+    ours, own = [
+        {"type": "reasoning", "id": f"rs_{'0a' * size}", "summary": []} for size in (13, 25)
+    ]
+    upstream.answers(recording(f"{KEPT}0").body)
+    await ai.responses.create(model=NATIVE, input=[ours, own, *said])
+    assert orjson.loads(upstream.request.body)["input"] == [own, *said]
+
+
 async def test_references_of_another_key(make_router: MakeRouter, upstream: Upstream, sdk: SDK):
     client = await make_router(providers=ANY_NAME, auth=AUTH)
     mine, yours = [await sdk(client, (await give(client))[0]) for _ in range(2)]

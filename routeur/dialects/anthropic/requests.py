@@ -352,7 +352,8 @@ def _write_tool(tool: Tool, own: bool, aim: Aim, losses: Losses) -> Json:
         return tool.raw
     if tool.kind != "function":
         kind = string(tool.raw.get("type")) or tool.kind
-        raise losses.refuse("tools", f"the tool {tool.name or kind} exists only elsewhere")
+        name = tool.name or kind
+        raise losses.refuse("tools", f"the tool {name} exists only elsewhere: leave it out")
     if not own and not _TOOL_NAME.fullmatch(tool.name):
         raise losses.refuse(
             "tools", f"{tool.name!r} is no name here: up to 128 letters, digits, _ and -"

@@ -50,6 +50,12 @@ _PATH = re.compile(
     r"(?P<project>(?:/projects/[^/]+/locations/[^/]+)?/publishers/google)?"
     r"/models/(?P<model>.+):(?P<verb>[A-Za-z]+)"
 )
+# The AI SDK leaves `models/` out where a name has a slash, as `provider/model` has.
+_NAMED = re.compile(
+    r"/(?P<version>v1|v1beta)(?P<project>)"
+    r"/(?P<model>(?!(?:models|tunedModels|projects|publishers)/)[^/]+/.+)"
+    r":(?P<verb>generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)"
+)
 _STATUS = {
     401: "UNAUTHENTICATED",
     402: "FAILED_PRECONDITION",
@@ -79,7 +85,8 @@ class GeminiPath:
 def parse_path(path: str) -> GeminiPath | None:
     """What a raw path (percent-encoded, without query) asks for; None: it is none of Gemini's."""
     # what is not UTF-8 becomes U+FFFD, which no model's name has
-    match = _PATH.fullmatch(unquote(path) if "%" in path else path)
+    path = unquote(path) if "%" in path else path
+    match = _PATH.fullmatch(path) or _NAMED.fullmatch(path)
     if match is None:
         return None
     model = match["model"]

@@ -68,7 +68,8 @@ def write_tools(request: Request, losses: Losses) -> list[Json]:
             found.append(tool.raw)
         elif tool.kind != "function":
             name = tool.raw.get("type") or tool.name
-            raise losses.refuse(f"tools[{number}]", f"it has no tool like {name}")
+            why = f"the tool {name} exists only elsewhere: leave it out"
+            raise losses.refuse(f"tools[{number}]", why)
         elif found and _FUNCTIONS in found[-1]:
             found[-1][_FUNCTIONS].append(_declaration(tool, request.dialect == NAME))
         else:

@@ -129,7 +129,8 @@ def _write_tool(tool: Tool, number: int, target: Target) -> Json:
     path = f"tools[{number}]"
     if tool.kind == "server":
         if tool.dialect != NAME:
-            raise target.losses.refuse(path, "it is run by another provider")
+            kind = string(tool.raw.get("type")) or tool.name
+            raise target.losses.refuse(path, f"the tool {kind} exists only elsewhere: leave it out")
         return tool.raw
     if target.openai and not _NAMES.fullmatch(tool.name):
         why = "expected 1 to 64 letters, digits, `_` and `-` as a tool's name"
