@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from routeur.store import make
@@ -522,6 +523,36 @@ async def test_nobody_ends_itself(store, clock):
     clock.go(1000)
 
     assert await store.expire(30) == 0
+
+
+async def test_who_was_taken_for_dead_twice(make_store, clock):
+    """It came back for another attempt in between, which is all that counts in the end."""
+    here, slow = await make_store("a"), await make_store("b")
+    await here.add_key(key(limit=10 * CENT, limit_reset="daily"))
+    for attempt, days in ((1, 1), (2, 0)):
+        await slow.reserve(asks("c", micro=4 * CENT, attempt=attempt))
+        clock.go(31)
+        assert await here.expire(30) == 1
+        assert (await balance(here)).usage == 4 * CENT
+        clock.go(days * DAY)
+    await slow.settle([done("c", charge(CENT), owner="b")])
+
+    assert await balance(here) == Balance(CENT, 0, *[CENT] * 2)
+    assert [used.micro for used in await here.used(ALL_TIME)] == [CENT]
+
+
+async def test_who_was_taken_for_dead_has_done_nothing(make_store, clock):
+    """It was never asked: the call ends without a charge."""
+    here, slow = await make_store("a"), await make_store("b")
+    await here.add_key(key(limit=10 * CENT))
+    await slow.reserve(asks("c", micro=4 * CENT))
+    clock.go(31)
+    assert await here.expire(30) == 1
+    entry = done("c", owner="b")
+    nothing = msgspec.structs.replace(entry.settlement, charges=())
+    await slow.settle([msgspec.structs.replace(entry, settlement=nothing)])
+
+    assert await balance(await make_store("d")) == Balance()
 
 
 async def test_what_has_left_the_spool_is_forgotten(store):

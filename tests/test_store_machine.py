@@ -73,6 +73,14 @@ class Calls(RuleBasedStateMachine):
         if name == "today":
             self.today += micro
 
+    def spend_instead(self, name, micro, ended):
+        """Of what was spent by silence before, if anything was."""
+        if ended is None:
+            return self.spend(name, micro)
+        self.spent[name] += micro - ended[1]
+        if name == "today" and ended[2] // DAY == self.latest // DAY:
+            self.today += micro - ended[1]
+
     def used(self, name):
         return self.today if name == "today" else self.spent[name]
 
@@ -108,8 +116,9 @@ class Calls(RuleBasedStateMachine):
 
     @rule(call=calls, micro=st.integers(0, 400))
     def try_again(self, call, micro):
+        """Those that were taken for dead may go on, too, and be taken for dead again."""
         id, owner, name = call
-        if id in self.held:
+        if id in self.held or id in self.ended:
             self.count += 1
             self.ask(id, owner, name, micro, 1 + self.count)
 
@@ -118,16 +127,11 @@ class Calls(RuleBasedStateMachine):
         """What is settled twice by mistake, or after it was taken for dead, counts once."""
         id, owner, name = call
         ended = self.ended.pop(id, None)
-        if id in self.held:
-            micro = self.held.pop(id)[2] * share // 100
-            self.spend(name, micro)
-        elif ended:
-            micro = ended[1] * share // 100
-            self.spent[name] += micro - ended[1]
-            if name == "today" and ended[2] // DAY == self.latest // DAY:
-                self.today += micro - ended[1]
-        else:
+        held = self.held.pop(id, None)
+        if not (held or ended):
             return
+        micro = (held[2] if held else ended[1]) * share // 100
+        self.spend_instead(name, micro, ended)
         entry = done(id, charge(micro), key=name, owner=self.names[owner], at=self.clock.unix)
         for _ in range(1 + twice):
             self.settled(self.stores[owner], entry)
@@ -159,8 +163,9 @@ class Calls(RuleBasedStateMachine):
         lost = [id for id, (owner, _, _) in self.held.items() if owner == dead]
         for each in lost:
             _, name, micro = self.held.pop(each)
-            self.spend(name, micro)
-            self.ended[each] = name, micro, self.latest
+            before = self.ended.get(each)
+            self.spend_instead(name, micro, before)
+            self.ended[each] = name, micro, before[2] if before else self.latest
         return lost
 
     @rule(days=st.sampled_from((0.3, 1, 2)))

@@ -238,7 +238,7 @@ class Ledger:
                 used[charge.attempt] += sum(charge.tokens)
             for attempt in {attempt for attempt, *_ in held.taken}:
                 self._correct(held, attempt, used.get(attempt, 0))
-        self._undo(done, wall)
+        self._undo(done.id, sum(filter(None, map(_micro, done.charges))), wall)
 
     def end_of(self, owner: str, wall: float) -> int:
         """Settle what a silent owner's calls hold: as seen, or as reserved; returns how many."""
@@ -251,9 +251,10 @@ class Ledger:
             charge = Charge(held.provider, held.model, tuple(tokens), micro)
             group = _group(wall, held.key or "", held.provider, held.model)
             sums = _sums([charge])
+            before = self._undo(held.id, micro, wall)  # it came back, and is silent again
             self._add(group, sums, wall)
             account = self.accounts.get(group[1])
-            windows = account.windows if account else periods(wall)
+            windows = before or (account.windows if account else periods(wall))
             self.expired[held.id] = Expired(group, windows, sums)
             self.changed.expired.add(held.id)
         return len(ended)
@@ -274,17 +275,21 @@ class Ledger:
             account.parallel -= 1
             self.changed.accounts.add(held.key or "")
 
-    def _undo(self, done: Settlement, wall: float) -> None:
-        expired = self.expired.pop(done.id, None)
+    def _undo(self, id: str, instead: int, wall: float) -> Periods | None:
+        """Take back what was booked for a silent call, if anything, as so much is booked instead;
+        returns the windows that it counts in.
+        """
+        expired = self.expired.pop(id, None)
         if expired is None:
-            return
-        self.changed.expired.add(done.id)
+            return None
+        self.changed.expired.add(id)
         account = self.accounts.get(expired.group[1])
         if account is not None:
             account.roll(wall)
-            instead = sum(filter(None, map(_micro, done.charges)))
             account.take_back(expired.sums[MICRO], expired.windows, instead)
+            self.changed.accounts.add(expired.group[1])
         added(self.changed.sums, expired.group, [-each for each in expired.sums])
+        return expired.windows
 
     def _add(self, group: Group, sums: list[int], wall: float) -> None:
         account = self.accounts.get(group[1])

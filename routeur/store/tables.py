@@ -113,8 +113,7 @@ class Tables:
         wanted = [id for id in ids if id not in ledger.held]
         for row in self._rows(HELD, wanted):
             self.add_held(row)
-        for row in self._rows(LATE, late):
-            ledger.expired[row[0]] = _expired(row)
+        self._bring_late(late)
         hashes.update(held.key for id in ids if (held := ledger.held.get(id)) and held.key)
         hashes.update(each.group[1] for each in ledger.expired.values())
         self.bring_keys(hashes)
@@ -142,8 +141,9 @@ class Tables:
         """All that an owner's calls hold, and what that is of."""
         for row in self.db.execute(HELD_BY, (owner,)).fetchall():
             self.add_held(row)
-        held = self.ledger.held.values()
-        self.bring_keys({each.key for each in held if each.owner == owner and each.key})
+        held = [each for each in self.ledger.held.values() if each.owner == owner]
+        self._bring_late([each.id for each in held])  # of what has come back since
+        self.bring_keys({each.key for each in held if each.key})
 
     def add_held(self, row: Sequence[Any]) -> None:
         held = self.ledger.held[row[0]] = Held(*row[:9])
@@ -156,6 +156,10 @@ class Tables:
         for name, slots in self._rows(SLOTS, names):
             windows[name] = Window.unpacked(slots, now)
         windows.update((name, Window()) for name in names if name not in windows)
+
+    def _bring_late(self, ids: Collection[str]) -> None:
+        for row in self._rows(LATE, ids):
+            self.ledger.expired[row[0]] = _expired(row)
 
     def _rows(self, statement: str, wanted: Collection[str]) -> list[Any]:
         if not wanted:

@@ -22,9 +22,10 @@ local function end_calls(owner, at_most)
     row[tonumber(ARGV[7])] = output
     local key = held[KEY] or ''
     local group = {floor(wall / 3600) * 3600, key, held[PROVIDER], held[MODEL]}
+    local before = undo(id, micro) -- it came back, and is silent again
     add(group, row)
     local it = account(key)
-    local when = it and {it[DAY], it[WEEK], it[MONTH]} or {periods(wall)}
+    local when = before or it and {it[DAY], it[WEEK], it[MONTH]} or {periods(wall)}
     call('SET', ROOT .. ':expired:' .. id, packed({group, when, row}), 'EX', EXPIRY)
   end
   return #members

@@ -1,26 +1,6 @@
 -- ARGV[5]: finished calls as JSON; then the trace of each, '' for none. A call's place is a member
 -- of `settled`: its owner, a zero byte and its number.
 
-local function undo(id, charges)
-  local name = ROOT .. ':expired:' .. id
-  local found = call('GET', name)
-  if found then
-    local group, when, row = unpack(unpacked(found))
-    call('DEL', name)
-    local it = account(group[2])
-    if it then
-      local instead = 0
-      for _, each in ipairs(charges) do
-        instead = instead + each[4][ROW_MICRO]
-      end
-      roll(it)
-      take_back(it, row[ROW_MICRO], instead, unpack(when))
-      changed[group[2]] = true
-    end
-    add_sums(group, row, -1)
-  end
-end
-
 local function release(id, charges)
   local held = held_as(id)
   if not held then
@@ -48,7 +28,11 @@ for i, done in ipairs(cjson.decode(ARGV[5])) do
   if call('ZADD', ROOT .. ':settled', 0, place) == 1 then
     if reserved then
       release(id, charges)
-      undo(id, charges)
+      local spent = 0
+      for _, each in ipairs(charges) do
+        spent = spent + each[4][ROW_MICRO]
+      end
+      undo(id, spent)
     end
     for _, each in ipairs(charges) do
       add({floor(ended_at / 3600) * 3600, key, each[1], each[2]}, each[4])

@@ -26,6 +26,25 @@ local function add(group, row)
   add_sums(group, row, 1)
 end
 
+-- Take back what was booked for a silent call, if anything, as so much is booked instead; returns the
+-- windows that it counts in.
+local function undo(id, instead)
+  local name = ROOT .. ':expired:' .. id
+  local found = call('GET', name)
+  if found then
+    local group, when, row = unpack(unpacked(found))
+    call('DEL', name)
+    local it = account(group[2])
+    if it then
+      roll(it)
+      take_back(it, row[ROW_MICRO], instead, unpack(when))
+      changed[group[2]] = true
+    end
+    add_sums(group, row, -1)
+    return when
+  end
+end
+
 local function keep_row(name, field, row)
   local known = call('HGET', name, field)
   local all = known and unpacked(known) or {}
