@@ -10,9 +10,7 @@ from routeur.traces import buckets, written
 def settlement(call: Call, *, traced: bool) -> Settlement:
     """A finished call for the books; with its trace, if that is to be kept there."""
     tokens, attempts, began = buckets(call.usage), call.attempts, call.started_at
-    failed: tuple[Charge, ...] = ()
-    if len(attempts) > 1 or call.provider is None:
-        failed = tuple(_failed(each) for each in attempts if each.usage is not None)
+    failed = tuple([_failed(each) for each in attempts if each.usage is not None])
     return Settlement(
         call.id,
         call.key or "",

@@ -50,6 +50,15 @@ def test_attempts_that_failed_after_tokens_had_flowed():
     )
 
 
+def test_the_only_attempt_failed_after_tokens_had_flowed():
+    failed = Attempt("p/m", "p", usage=Usage(output=3), micro=2)
+    done = settlement(answered(attempts=[failed], status=502), traced=False)
+    assert done.charges == (
+        Charge("p", "m", tokens(output=3), 2, 0, 1),
+        Charge("p", "m", NOTHING, 0),
+    )
+
+
 def test_nobody_has_answered():
     failed = Attempt("q/m", "q", usage=Usage(output=3), micro=2)
     done = settlement(ended(attempts=[failed], status=502), traced=False)

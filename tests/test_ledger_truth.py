@@ -295,7 +295,11 @@ async def router_of(make_router: MakeRouter, biller: Biller, folder: Path) -> Cl
         store=f"sqlite:{folder}/routeur.db",
         providers=providers,
         aliases=ALIASES | {"fast": None},
-        rules=[{"name": "r", "match": {"model": "raced"}, "to": TARGETS, "hedge": "30ms"}],
+        rules=[
+            {"name": "r", "match": {"model": "raced"}, "to": TARGETS, "hedge": "30ms"},
+            {"name": "p", "match": {"model": "patient"}, "to": [TARGETS[1]], "hedge": "1s"}
+            | {"retries": 1},
+        ],
         retries={"attempts": 3, "budget": 1.0},
         ban={"after": 1_000_000},
         log={"level": "warning"},
@@ -426,3 +430,14 @@ async def test_a_race_that_nobody_waits_for(
     assert {each.provider for each in done.charges} == {each.provider for each in sent}
     for charge in done.charges:
         assert charge.micro == cost_of(Usage(*charge.tokens), price(charge.provider))
+
+
+@pytest.mark.parametrize("deed", ["never", "cut"])
+async def test_who_was_asked_alone_is_charged_for(
+    make_router: MakeRouter, biller: list[Biller], tmp_path: Path, deed: str
+) -> None:
+    """Whether a rival was to come, or the rest of the answer."""
+    case, order = case_of("anthropic", "patient", after=0.3), Order("plain", [deed])
+    done, _, provider = await alone(make_router, biller, tmp_path, order, case)
+    assert sum(map(len, provider.sent.values())) == 1
+    assert sum(charge.micro or 0 for charge in done.charges) > 0
