@@ -54,6 +54,12 @@ class CountPassage(TranslatedPassage):
         found = anthropic_requests.read_count(body) if anthropic else gemini_count.read_count(body)
         self._send(write_count(self.facts, found or self.facts.tokens()))
 
+    def so_far(self) -> Usage:
+        return Usage()  # nobody charges for it
+
+    def _measure(self, *, whole: bool) -> None:
+        self._tell_losses()
+
 
 def counted(facts: Facts) -> Request:
     """The request whose tokens a client wants to be counted; raises Invalid."""

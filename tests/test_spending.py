@@ -138,6 +138,30 @@ async def test_counting_tokens_costs_nothing(bare, upstream):
     assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/messages/count_tokens", {"totalTokens": 30_000}),
+        ("/v1beta/models/claude-x:countTokens", {"input_tokens": 30_000}),
+    ],
+)
+async def test_counting_tokens_in_another_dialect_costs_nothing(make_router, upstream, path, told):
+    upstream.answers(json.dumps(told).encode())
+    models = {"google": "gemini-x", "anthropic": "claude-x"}
+    priced = {name: {"models": {m: {"price": {"input": 1}}}} for name, m in models.items()}
+    router = await make_router(auth=AUTH, providers=priced)
+    secret, key = await give(router, limit=1)
+    said = "word " * 20_000
+    body = {"model": "gemini-x", "messages": [{"role": "user", "content": said}]}
+    if "v1beta" in path:
+        body = {"contents": [{"role": "user", "parts": [{"text": said}]}]}
+
+    answer, _ = await ask(router, secret, json.dumps(body).encode(), path)
+    assert answer.status == 200
+    assert len(upstream.requests) == 1
+    assert (await settled(router, key)).usage == 0
+
+
 async def test_many_at_once_never_pass_the_limit(bare, upstream):
     """As many as are covered are admitted, and no more, however many come at once."""
     usage = {"prompt_tokens": 90, "completion_tokens": 40, "total_tokens": 130}
