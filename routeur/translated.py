@@ -271,6 +271,7 @@ class TranslatedPassage(Passage):
         return b"".join(pieces)
 
     def _take_block(self, data: bytes) -> None:
+        self.first_token = self.attempt.answered  # if it breaks off now, it has cost something
         if self._keep(self._inflated(data)) > WHOLE_AT_MOST:
             raise UpstreamError(TOO_LARGE)
 
@@ -314,7 +315,7 @@ class TranslatedPassage(Passage):
 
     def _take_whole(self, body: Json) -> None:
         response = self._there.read_response(body, self.place.id)
-        self.used, self.first_token = response.usage, self.attempt.answered
+        self.used = response.usage
         if response.usage is None:
             self.seen = size_of(events_of(response))
         if response.error is not None:
