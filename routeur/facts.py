@@ -292,9 +292,11 @@ class Facts:
 
     def service(self) -> object:
         """The speed that is asked for (`flex`, `priority`, `fast`), None for the ordinary one."""
-        if not self.doc:
+        doc = self.doc
+        if not doc:
             return self._service
-        return self.doc.get("speed") or self.doc.get("service_tier")
+        said = doc.get("speed") or doc.get("service_tier") or doc.get("serviceTier")
+        return said.lower() if isinstance(said, str) else said
 
     def let_go(self) -> None:
         """The answer has begun: the body will not be sent again, and a stream may take long."""

@@ -417,6 +417,23 @@ async def test_gemini_has_two_spellings(make_router, upstream, config):
     assert (await ask(router, secret, body.encode(), path))[0].status == 200
 
 
+async def test_a_speed_however_it_is_spelled(make_router, upstream):
+    """What reaches the provider is what is paid for."""
+    upstream.answers(OK)
+    openai = {"preset": "openai", "dialect": None, "models": ["gpt-5.4"]}
+    router = await make_router(auth=AUTH, providers={"openai": openai})
+    spent = []
+    for tier in ({}, {"serviceTier": "priority"}, {"serviceTier": "PRIORITY"}):
+        secret, key = await give(router, str(tier), limit=100 * CENT)
+        config = {"maxOutputTokens": 20}
+        body = {"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": config, **tier}
+        path = "/v1beta/models/gpt-5.4:generateContent"
+        assert (await ask(router, secret, json.dumps(body).encode(), path))[0].status == 200
+        assert json.loads(upstream.request.body).get("service_tier", "") == "priority" * bool(tier)
+        spent.append((await settled(router, key)).usage)
+    assert spent[1] == spent[2] > spent[0] > 0
+
+
 @pytest.mark.parametrize("hour", ["1h", "\\u0031h", "1\\u0068"])
 async def test_a_cache_for_an_hour_however_it_is_spelled(make_router, upstream, hour):
     upstream.answers(b"{}")
