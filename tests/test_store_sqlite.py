@@ -17,6 +17,7 @@ import pytest
 from routeur.store.base import Admitted, Balance, Refused, StoreUnavailable, StoreUnusable
 from routeur.store.schema import MIGRATIONS, connect, migrate, prepare
 from routeur.store.sqlite import SqliteStore
+from routeur.store.writer import Turn
 from tests.fake import PATIENCE
 from tests.program import PATIENT
 from tests.stores import CENT, asks, charge, done, key
@@ -122,6 +123,21 @@ async def test_locked_for_a_moment(store, path):
     asyncio.get_running_loop().call_later(0.1, other.close)
 
     assert isinstance(await store.reserve(asks("c")), Admitted)
+
+
+async def test_asked_again_while_nobody_is_answered(store, path, monkeypatch):
+    """What was given up is not taken back from who has asked for the same again."""
+    monkeypatch.setattr("routeur.store.sqlite.PATIENCE", 0.05)
+    monkeypatch.setattr("routeur.store.sqlite.REST", 0.0)
+    with Turn(path.with_name("routeur.db-turn")):
+        with pytest.raises(StoreUnavailable, match="not answer"):
+            await store.reserve(asks("c"))
+        monkeypatch.setattr("routeur.store.sqlite.PATIENCE", PATIENCE)
+        asking = asyncio.create_task(store.reserve(asks("c")))
+        await asyncio.sleep(0)
+    assert isinstance(await asking, Admitted)
+    await store.beat(0)  # which comes after all of it
+    assert (await store.key("k"))[1].reserved == CENT
 
 
 async def test_the_loop_does_not_wait(impatient, store, path):

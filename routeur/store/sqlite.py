@@ -106,11 +106,10 @@ class SqliteStore:
         self._writer.put(Ask(reservation, future))
         try:
             return await future
-        except StoreUnavailable:
-            self._rest_until = loop.time() + REST
-            raise
-        except asyncio.CancelledError:  # in the very turn in which it was admitted
-            if not future.cancelled() and isinstance(future.result(), Admitted):
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            if isinstance(error, StoreUnavailable):
+                self._rest_until = loop.time() + REST
+            if reservation.attempt == 1:  # now, so that it comes before whatever is asked next
                 self._writer.put(Drop(reservation.id))
             raise
         finally:

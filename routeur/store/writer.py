@@ -275,12 +275,9 @@ class Writer:
     def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         for operation, result, error in outcomes:
             future = operation.future
-            if future is None:
+            if future is None or future.done():  # whoever asked has gone
                 continue
-            if future.done():  # whoever asked has gone
-                if isinstance(operation, Ask) and isinstance(result, Admitted):
-                    self.put(Drop(operation.reservation.id))
-            elif error is not None:
+            if error is not None:
                 future.set_exception(error)
             else:
                 future.set_result(result)
