@@ -117,6 +117,7 @@ class Spending:
         self._key = key
         self._facts = facts
         self._call = call
+        self.output: int | None = None  # tokens that are reserved for an answer, if that is money
         self._number = 0  # of the last attempt that was reserved
         self._most: dict[int, int] = {}  # micro-dollars that attempts may cost
         self._made: dict[int, Passage] = {}
@@ -148,6 +149,8 @@ class Spending:
             raise self._refusal(found, model, need)
         self._number += 1
         self._most[self._number] = need.micro
+        if self._key is not None and self._key.limit is not None:
+            self.output = need.output
         call.remaining = found.requests, found.tokens
         return None
 

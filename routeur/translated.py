@@ -64,8 +64,10 @@ def neutral(facts: Facts) -> Request:
     return reader.read_request(body, model=facts.model or "", stream=facts.stream)
 
 
-def aim_at(place: Place) -> Aim:
-    """The target as the dialects' writers see it."""
+def aim_at(place: Place, room: int | None = None) -> Aim:
+    """The target as the dialects' writers see it; `room` are the tokens that an answer may have
+    where nobody says how many the model can.
+    """
     provider, speaks = place.endpoint.provider, place.manner.speaks
     assert speaks is not None
     model = provider.models.get(place.target.model)  # configured abilities only: they refuse
@@ -79,7 +81,7 @@ def aim_at(place: Place) -> Aim:
         place.id,
         vendor=vendor_of(place.id),
         platform=platform,
-        max_output=provider.model(place.target.model).output,
+        max_output=provider.model(place.target.model).output or room,
         abilities=model.has if model else None,
     )
 
@@ -106,7 +108,9 @@ class TranslatedPassage(Passage):
         losses = Losses(facts.strict or facts.inbound.asks(b"routeur-strict"), facts.format)
         self._answer_losses = Losses()  # what is in an answer has been paid for
         try:
-            path, body = self._write_request(facts, aim_at(place), losses)
+            spending = self.attempts.spending
+            aim = aim_at(place, spending.output if spending is not None else None)
+            path, body = self._write_request(facts, aim, losses)
         except Invalid as error:
             raise ClientError(error.message, param=error.field) from None
         except Untranslatable as error:

@@ -417,6 +417,22 @@ async def test_gemini_has_two_spellings(make_router, upstream, config):
     assert (await ask(router, secret, body.encode(), path))[0].status == 200
 
 
+@pytest.mark.parametrize("effort", [{}, {"reasoning_effort": "high"}])
+async def test_nobody_says_how_long_an_answer_may_be(make_router, upstream, effort):
+    """Neither the request nor the catalogue: then it has the room that is reserved for it."""
+    upstream.sends(HOLD, whole(b"{}", 500))
+    models = {"claude-next": {"price": {"input": 0, "output": 1}}}
+    terms = {"assumed_output": 3000}
+    router = await make_router(auth=AUTH, providers={"anthropic": {"models": models}}, limits=terms)
+    secret, key = await give(router, limit=100 * CENT)
+    asking = asyncio.create_task(ask(router, secret, chat("claude-next", **effort)))
+    sent = json.loads((await upstream.requested()).body)
+
+    assert sent["max_tokens"] == (await balance(router, key)).reserved == 3000
+    upstream.release()
+    await asking
+
+
 async def test_a_speed_however_it_is_spelled(make_router, upstream):
     """What reaches the provider is what is paid for."""
     upstream.answers(OK)
