@@ -44,6 +44,11 @@ ATTACHED = frozenset(["image", "file", "audio"])
 BYTES_PER_TOKEN = 8  # of a JSON body, at most
 MANY = 1_000_000_000  # tokens; nobody is answered with more
 FOR_AN_HOUR = re.compile(rb'"(?:1|\\u0031)(?:h|\\u0068)"')  # how long a cache is to keep a prompt
+# What a provider keeps, and reads before what it is asked: nothing here says how long that is.
+KEPT_THERE = {
+    "openai_responses": ("previous_response_id", "conversation", "prompt"),
+    "gemini": ("cachedContent", "cached_content"),
+}
 DEAREST = 10**15 + 1  # micro-dollars; no limit is as high
 MOST = 10**18  # of a number that a request says: what is more is not more expensive
 DIGITS = 32  # of such a number
@@ -88,11 +93,14 @@ class Treasury:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The most that one attempt uses: tokens, and micro-dollars."""
+    """The most that one attempt uses: tokens, and micro-dollars; in these are `unseen` tokens that
+    only the provider has.
+    """
 
     input: int
     output: int
     micro: int
+    unseen: int = 0
 
 
 class Unaffordable(ClientError):
@@ -232,12 +240,13 @@ class Spending:
         output = asked or _longest(model, input) or treasury.terms.assumed_output
         if facts.purpose in WITHOUT_OUTPUT or facts.route.path == MODERATIONS:
             output = 0
+        unseen = _unseen(facts, model, input + output)
         cost, by_token = None, facts.doc and not raw and not _by_unit(facts)
         if by_token:
-            cost = ceiling(_price(model, facts), input, output, n=n, also=_dear(facts))
+            cost = ceiling(_price(model, facts), input + unseen, output, n=n, also=_dear(facts))
         if cost is None and not treasury.terms.unpriced:
             raise self._unpriced(name if by_token else "")
-        return Need(input, min(output * n, MANY), min(cost or 0, DEAREST))
+        return Need(input, min(output * n, MANY), min(cost or 0, DEAREST), unseen)
 
     def _need_of_socket(self, model: Model, standing: Standing, prompt: int) -> Need:
         """That of one answer on a connection: what it may say, of which sound is the dearest, after
@@ -293,7 +302,8 @@ class Spending:
         fits = 0
         if need.output and not self._facts.lasts:
             n, also = _answers(self._facts), _dear(self._facts)
-            fits = most_output(_price(model, self._facts), left, need.input, n=n, also=also)
+            prompt = need.input + need.unseen
+            fits = most_output(_price(model, self._facts), left, prompt, n=n, also=also)
         if fits > 0:
             message += f": max_tokens of at most {fits} would fit"
         return OverBudget(message, retry_after=None if fits > 0 else found.retry_after)
@@ -353,6 +363,14 @@ def _least(facts: Facts) -> int:
     """
     attached = not ATTACHED.isdisjoint(facts.has())
     return 0 if attached else len(facts.raw) // BYTES_PER_TOKEN
+
+
+def _unseen(facts: Facts, model: Model, seen: int) -> int:
+    """Tokens that may stand before a prompt: as many as the model takes, if that is known."""
+    names = KEPT_THERE.get(facts.format or "", ())
+    if model.context is None or not any(facts.doc.get(name) for name in names):
+        return 0
+    return max(model.context - seen, 0)
 
 
 def _longest(model: Model, input: int) -> int:

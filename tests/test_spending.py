@@ -433,6 +433,24 @@ async def test_nobody_says_how_long_an_answer_may_be(make_router, upstream, effo
     await asking
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [{"previous_response_id": "resp_x"}, {"conversation": "conv_x"}, {"prompt": {"id": "p"}}],
+)
+async def test_what_the_provider_keeps_may_be_long(make_router, upstream, kept):
+    upstream.answers(b'{"usage": {"input_tokens": 7900, "output_tokens": 5}}')
+    models = {"gpt-4o": {"context": 8000, "price": {"input": 1, "output": 2}}}
+    router = await make_router(auth=AUTH, providers={"openai": {"models": models}})
+    secret, key = await give(router, limit=9000)
+    body = {"model": "gpt-4o", "input": "Go on.", "max_output_tokens": 100, **kept}
+    path = "/v1/responses"
+
+    assert (await ask(router, secret, json.dumps(body).encode(), path))[0].status == 200
+    answer, said = await ask(router, secret, json.dumps(body).encode(), path)
+    assert (answer.status, "would fit" in said["error"]["message"]) == (402, False)
+    assert (await settled(router, key)).usage == 7910
+
+
 async def test_a_speed_however_it_is_spelled(make_router, upstream):
     """What reaches the provider is what is paid for."""
     upstream.answers(OK)
