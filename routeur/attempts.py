@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NOTHING: Mapping[Standing, tuple[int, float]] = {}
 LONGEST_PAUSE = 2.0  # seconds for which a lone credential is waited for
+EARLY = 0.002  # seconds: libuv counts milliseconds, and its timers fire by more than one too soon
 
 
 class OutOfTime(UpstreamTimeout):
@@ -150,7 +151,7 @@ class Attempts:
             return None
         if self.deadline is not None and asyncio.get_running_loop().time() + wait > self.deadline:
             return None
-        await asyncio.sleep(wait)
+        await asyncio.sleep(wait + EARLY)
         self._asked = ()
         return await self._another()
 

@@ -227,6 +227,20 @@ async def test_a_lone_one_that_wants_to_rest(make_router: MakeRouter, upstream: 
     assert upstream.keys == ["a", "a"]
 
 
+async def test_a_timer_that_fires_early(
+    make_router: MakeRouter, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uvloop's do: a pause that is not quite over yet is no reason to give up."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(routeur.attempts, "EARLY", 0.05)
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(max(0, seconds - 0.04)))
+    client = await make_router(**configured(upstream, p={"a": {}}))
+    upstream.sends(whole(b"{}", 429, ("retry-after-ms", "100")))
+    upstream.sends(GOOD)
+    assert (await ask(client))[0] == 200
+    assert upstream.keys == ["a", "a"]
+
+
 async def test_a_lone_one_that_wants_to_rest_for_long(
     make_router: MakeRouter, upstream: Upstream
 ) -> None:
