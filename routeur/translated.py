@@ -172,6 +172,8 @@ class TranslatedPassage(Passage):
         self.attempt.answered = time.perf_counter()
         self.watching = False
         self._head, self._held = head, []
+        if status == 304:  # there can be no body to say it in (RFC 9110, 15.4.5)
+            raise UpstreamError("the provider answered 304, as if there was nothing new")
         if status >= 300:
             self._judged = self._refuses(status)
             self._collect(head, whole)

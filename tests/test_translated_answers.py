@@ -137,6 +137,18 @@ async def test_errors(make: Make, upstream: Upstream, client: str, provider: str
     assert (await router.trace(answer))["attempts"][0]["status"] == status
 
 
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
+async def test_not_modified(make: Make, upstream: Upstream, client: str, provider: str) -> None:
+    """An answer with this status ends with its head: what followed would be read as the next one's
+    beginning."""
+    router = await make()
+    upstream.answers(b"", 304)
+    path, body = request(client, TARGETS[provider])
+    answer = await router.post(path, json=body)
+    assert answer.status == 502
+    assert "304" in (await answer.json())["error"]["message"]
+
+
 @pytest.mark.parametrize("client", [CHAT, ANTHROPIC, GEMINI])
 @pytest.mark.parametrize("status", [401, 402, 403])
 async def test_our_key_is_not_the_clients(
