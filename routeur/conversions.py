@@ -20,7 +20,14 @@ from routeur.translated import TranslatedPassage
 COUNTERS = frozenset([ANTHROPIC, "gemini"])  # dialects that have a path for it
 
 
-class EmbeddingsPassage(TranslatedPassage):
+class WholePassage(TranslatedPassage):
+    """What is never streamed."""
+
+    def _read_stream(self) -> None:
+        raise UpstreamError("the provider sent a stream that nobody has asked for")
+
+
+class EmbeddingsPassage(WholePassage):
     """Embeddings, between OpenAI's and Gemini's dialects."""
 
     def _write_request(self, facts: Facts, aim: Aim, losses: Losses) -> tuple[str, bytes]:
@@ -37,7 +44,7 @@ class EmbeddingsPassage(TranslatedPassage):
         self._send(embeddings.write_response(found, self._asked))
 
 
-class CountPassage(TranslatedPassage):
+class CountPassage(WholePassage):
     """A count of a request's tokens, between Anthropic's and Gemini's dialects."""
 
     def _write_request(self, facts: Facts, aim: Aim, losses: Losses) -> tuple[str, bytes]:

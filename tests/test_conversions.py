@@ -77,3 +77,13 @@ async def test_errors_of_the_provider(router, upstream, status):
     answer = await router.post("/v1/embeddings", data=json.dumps(body).encode())
     assert answer.status == status
     assert (await answer.json())["error"]["message"] == "no"
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/plain"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", COUNT])
+async def test_a_stream_that_nobody_asked_for(router, upstream, path, kind):
+    upstream.answers(b"data: {}\n\n", headers={"Content-Type": kind})
+    body = {"model": "gemini-2.5-flash", "input": "a", "messages": MESSAGES}
+    answer = await router.post(path, data=json.dumps(body).encode())
+    assert answer.status == 502
+    assert "sent a stream" in (await answer.json())["error"]["message"]
