@@ -9,7 +9,7 @@ from collections.abc import Callable
 from routeur.answers import with_block
 from routeur.dialects.opening import BrokenOpening
 from routeur.headers import sane_id
-from routeur.heads import Head
+from routeur.heads import BODILESS, Head
 from routeur.reply import Broken, Reply
 
 AT_MOST = 16 * 1024 * 1024  # bytes of an answer; a larger one goes as it is
@@ -26,6 +26,8 @@ class Traced(Reply):
     measure: Callable[[], None]
 
     def head(self, head: Head, whole: bool) -> bytes:
+        if head.status in BODILESS:  # what there is not, gets no block
+            return super().head(head, whole)
         self.attempt.status = head.status
         self.attempt.answered = time.perf_counter()
         self.expect(None, head.content_type, head.content_encoding)

@@ -337,6 +337,18 @@ async def test_no_trace_block_makes_an_answer(
     assert (await answer.json())["error"]["code"] == "upstream_error"
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_no_trace_block_without_a_body(
+    router: Client, upstream: Upstream, status: int
+) -> None:
+    """What is an answer without the header is one with it."""
+    upstream.answers(b"", status)
+    answer = await router.post(
+        CHAT, json=BODY | {"model": "gpt-4o"}, headers={"Routeur-Trace": "true"}
+    )
+    assert (answer.status, await answer.read()) == (status, b"")
+
+
 async def test_estimated_only_if_so(both: Client, upstream: Upstream, second: Upstream) -> None:
     """An attempt that failed leaves no estimate behind."""
     upstream.sends(FAILED)
