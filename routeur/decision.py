@@ -50,8 +50,13 @@ class Decision:
     why: str = ""
     answer: str = ""
 
-    def kept(self) -> tuple[Any, ...]:
-        """What a call's trace keeps of it: strategy, why, conversation, scores, rejected."""
+    def kept(self) -> tuple[Any, ...] | None:
+        """What a call's trace keeps of it: strategy, why, conversation, scores, rejected.
+
+        None where there is nothing to tell: then the express does not even ask.
+        """
+        if not (self.plan.strategy or self.why or self.credential or self.plan.rejected):
+            return None
         return (
             self.plan.strategy,
             self.why,

@@ -220,6 +220,18 @@ async def test_traces_are_the_same(router: Client, upstream: Upstream, taken: li
     assert first == second
 
 
+async def test_traces_of_aliases_are_the_same(
+    router: Client, upstream: Upstream, taken: list[bytes]
+) -> None:
+    upstream.sends(whole(JSON))
+    one = await talk(router)
+    for _ in range(2):
+        await one.ask(request(model="fast"))
+    assert len(taken) == 1
+    traces = [await router.trace_of(id) for id in [*router.router.traces._by_id]]
+    assert [trace["choice"] for trace in traces] == [None, None]
+
+
 async def test_metrics_are_the_same(router: Client, upstream: Upstream) -> None:
     upstream.sends(whole(JSON))
     one = await talk(router)
