@@ -226,7 +226,10 @@ def without_reasoning(raw: bytes, *, all: bool) -> bytes:
     """The body without reasoning of other providers, for one that knows only its own: what was
     sealed or named here, or `all` of it.
     """
-    kept = [item for item in own_input(raw) if not _is_others(members(exact.loads(item)), all)]
+    given = own_input(raw)
+    kept = [item for item in given if not _is_others(members(exact.loads(item)), all)]
+    if len(kept) == len(given):
+        return raw  # somebody talks about it
     return with_input(raw, kept)
 
 

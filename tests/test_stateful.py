@@ -507,6 +507,24 @@ async def test_reasoning_of_others_stays_behind(ai: openai.AsyncOpenAI, upstream
 # ---- whose it is
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{ "model" : "gpt-5", "input":"what is \\"routeur.1.e30\\"?" }',
+        b'{"model":"gpt-5","input":[ {"role":"user","content":"routeur.1.e30"} ],"x":1,"x":2}',
+        b'{"model":"gpt-5","prompt":{"id":"p"},"metadata":{"a":"routeur.1.e30"}}',
+    ],
+)
+async def test_who_talks_about_sealed_reasoning(
+    client: Client, upstream: Upstream, body: bytes
+) -> None:
+    """Nothing of it stays behind: then every byte goes on."""
+    upstream.answers(b'{"id":"resp_1","output":[]}')
+    for _ in range(2):
+        assert (await client.post("/v1/responses", data=body)).status == 200
+        assert upstream.request.body == body
+
+
 async def test_anothers_is_not_there(make_router: MakeRouter, sdk: SDK, upstream: Upstream) -> None:
     client = await make_router(providers=ANY_NAME, auth=AUTH)
     (one, _), (two, _) = await give(client, "one"), await give(client, "two")
