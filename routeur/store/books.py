@@ -73,6 +73,7 @@ class Books:
         self._idle = asyncio.Event()
         self._idle.set()
         self._pause = AGAIN
+        self._soon = False  # calls that hold something are to be sent before anything is reserved
         self._timer: asyncio.TimerHandle | None = None  # for calls that can wait for others
         self._again: asyncio.TimerHandle | None = None  # after the store did not work
         self._catching_up: asyncio.Task[None] | None = None
@@ -138,6 +139,8 @@ class Books:
 
     async def reserve(self, reservation: Reservation) -> Admitted | Refused:
         """As the store's; but what has just ended in another process counts no more."""
+        if self._soon:
+            self._send()
         result = await self._store.reserve(reservation)
         if isinstance(result, Refused) and result.what in ("budget", "parallel"):
             await asyncio.sleep(MOMENT)
@@ -164,8 +167,10 @@ class Books:
             self._lose()
         elif self._behind < 0:
             self._behind = seq
-        if done.reserved or len(pending) >= AT_ONCE:
+        if len(pending) >= AT_ONCE:
             self._send()
+        elif done.reserved:
+            self._send_soon()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER, self._gathered)
 
@@ -184,6 +189,12 @@ class Books:
             self._say("finished calls are lost: neither the store nor the spool can be written")
         self.lost += 1
 
+    def _send_soon(self) -> None:
+        """Calls that hold something go together with what else ends in this turn of the loop."""
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._send)
+
     def _gathered(self) -> None:
         self._timer = None
         self._send()
@@ -192,6 +203,7 @@ class Books:
 
     def _send(self) -> None:
         """Give the store what there is; a little at first, if it did not work just now."""
+        self._soon = False
         if self._again is None:
             pending = self._pending
             self._pending = pending[AT_ONCE:] if self._pause > AGAIN else []

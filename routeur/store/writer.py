@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,8 +94,9 @@ class Writer:
         self._path = path
         self._owner = owner
         self._clock = clock
-        self._queue: SimpleQueue[Operation | Do | None] = SimpleQueue()
-        self._next: Do | None = None
+        self._asked: list[Operation | Do] = []  # in this turn of the loop
+        self._queue: SimpleQueue[list[Operation | Do] | None] = SimpleQueue()
+        self._taken: deque[Operation | Do] = deque()  # from the queue, and still to be done
         self._ending = False
         self._tables: Tables | None = None
         self._checkpoints = Checkpoints(path)
@@ -111,6 +113,7 @@ class Writer:
 
     async def stop(self) -> None:
         """Do what was asked for before, and end."""
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._checkpoints.stop)
@@ -123,7 +126,17 @@ class Writer:
         return self._trouble
 
     def put(self, operation: Operation | Do) -> None:
-        self._queue.put(operation)
+        """What comes in one turn of the loop is handed over together: the thread is woken once,
+        and has few transactions to make.
+        """
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(operation)
+
+    def _hand_over(self) -> None:
+        asked, self._asked = self._asked, []
+        if asked:
+            self._queue.put(asked)
 
     # ---- in the thread
 
@@ -144,16 +157,21 @@ class Writer:
     def _take(self) -> tuple[list[Operation], Do | None]:
         """What there is, up to something that wants a transaction of its own."""
         batch: list[Operation] = []
-        with suppress(Empty):
-            while len(batch) < AT_ONCE:
-                each = self._queue.get(block=not batch)
-                if each is None:
-                    self._ending = True
-                    break
-                if isinstance(each, Do):
-                    return batch, each
-                batch.append(each)
+        while len(batch) < AT_ONCE and self._has_more(block=not batch):
+            each = self._taken.popleft()
+            if isinstance(each, Do):
+                return batch, each
+            batch.append(each)
         return batch, None
+
+    def _has_more(self, *, block: bool) -> bool:
+        """Whether there is something to do; waits for it if `block`, but for the end."""
+        if not self._taken and not self._ending:
+            with suppress(Empty):
+                asked = self._queue.get(block=block)
+                self._ending = asked is None
+                self._taken.extend(asked or ())
+        return bool(self._taken)
 
     def _try(self, batch: Sequence[Operation]) -> list[Outcome]:
         try:
