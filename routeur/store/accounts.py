@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 
-from routeur.store.base import Balance, Reset
+from routeur.store.base import SPENT, Balance, Reset
 
 DAY = 86400  # seconds
 MONDAY = 3  # days from the Monday before 1970, which began on a Thursday
@@ -95,5 +96,13 @@ class Account:
     def windows(self) -> Periods:
         return self.day, self.week, self.month
 
+    def spent(self, reset: Reset | None) -> int:
+        """What counts against a limit that is reset so."""
+        used: int = getattr(self, SPENT[reset])
+        return used
+
     def row(self) -> tuple[int, ...]:
-        return astuple(self)
+        return _row(self)
+
+
+_row = attrgetter(*[field.name for field in fields(Account)])

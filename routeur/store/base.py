@@ -23,6 +23,13 @@ NOTHING = (0,) * len(BUCKETS)
 
 Reset = Literal["daily", "weekly", "monthly"]
 Granularity = Literal["hourly", "daily", "monthly"]
+# Which sum counts against a limit that is reset so.
+SPENT: dict[Reset | None, str] = {
+    None: "usage",
+    "daily": "usage_daily",
+    "weekly": "usage_weekly",
+    "monthly": "usage_monthly",
+}
 Want = tuple[str, int, int]  # a name, and its requests and tokens a minute; -1: no limit
 
 
@@ -96,14 +103,8 @@ class Balance:
 
     def spent(self, reset: Reset | None) -> int:
         """What counts against a limit that is reset so."""
-        match reset:
-            case "daily":
-                return self.usage_daily
-            case "weekly":
-                return self.usage_weekly
-            case "monthly":
-                return self.usage_monthly
-        return self.usage
+        used: int = getattr(self, SPENT[reset])
+        return used
 
 
 @dataclass(frozen=True, slots=True)

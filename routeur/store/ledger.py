@@ -134,7 +134,7 @@ class Ledger:
             return None
         account, reset = self.accounts[key.hash], key.limit_reset
         mine = held.micro if held else 0
-        left = key.limit - account.balance().spent(reset) - account.reserved + mine
+        left = key.limit - account.spent(reset) - account.reserved + mine
         if asked.micro <= left or (held and asked.micro <= mine):
             return None
         again = end(reset, account.windows) - wall if reset else None
@@ -192,7 +192,7 @@ class Ledger:
     def _left(self, key: Key, now: int) -> Admitted:
         account, micro = self.accounts[key.hash], None
         if key.limit is not None:
-            spent = account.balance().spent(key.limit_reset)
+            spent = account.spent(key.limit_reset)
             micro = max(key.limit - spent - account.reserved, 0)
         if key.rpm is None and key.tpm is None:
             return Admitted(micro=micro)

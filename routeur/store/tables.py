@@ -10,6 +10,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+import msgspec
+
 from routeur.store.accounts import Account
 from routeur.store.base import BUCKETS, INPUTS, Entry, Key, Settlement
 from routeur.store.ledger import Changed, Expired, Group, Held, Ledger, added
@@ -36,13 +38,14 @@ BOOKED = "SELECT seq FROM settled WHERE owner = ? AND seq BETWEEN ? AND ?"
 SETTLED = "INSERT INTO settled SELECT ?, value FROM json_each(?)"
 Place = tuple[str, int]  # an owner, and a number in its spool
 
+_encode = msgspec.json.Encoder().encode
 _inputs = itemgetter(*(BUCKETS.index(name) for name in INPUTS))
 
 
 class Insert:
     """A statement that inserts many rows in few steps: each lets go of the interpreter's lock."""
 
-    SIZES = (256, 64, 8, 1)
+    SIZES = (256, 64, 16, 4, 1)
 
     def __init__(self, head: str, columns: int, tail: str = "") -> None:
         row = "(" + ", ".join(["?"] * columns) + ")"
@@ -164,7 +167,7 @@ class Tables:
     def _rows(self, statement: str, wanted: Collection[str]) -> list[Any]:
         if not wanted:
             return []
-        return self.db.execute(statement, (json.dumps([*wanted]),)).fetchall()
+        return self.db.execute(statement, (_json([*wanted]),)).fetchall()
 
     def unbooked(self, entries: Sequence[Entry]) -> dict[Place, Settlement]:
         """Those that were not booked before, by place; from now on they are."""
@@ -176,7 +179,7 @@ class Tables:
                 new.pop((owner, seq), None)
             if booked:
                 seqs = [seq for of, seq in new if of == owner]
-            self.db.execute(SETTLED, (owner, json.dumps(seqs)))
+            self.db.execute(SETTLED, (owner, _json(seqs)))
         return new
 
     def keep(self) -> None:
@@ -217,6 +220,10 @@ def trace_row(done: Settlement) -> tuple[Any, ...]:
     )
 
 
+def _json(value: Any) -> str:
+    return _encode(value).decode()
+
+
 def key_of(row: Sequence[Any]) -> Key:
     values = [*row[: len(FIELDS)]]
     values[DISABLED] = bool(values[DISABLED])
@@ -228,14 +235,14 @@ def key_of(row: Sequence[Any]) -> Key:
 def key_row(key: Key) -> list[Any]:
     values = [getattr(key, name) for name in FIELDS]
     for at in LISTS:
-        values[at] = None if values[at] is None else json.dumps(values[at])
+        values[at] = None if values[at] is None else _json(values[at])
     return values
 
 
 def _held_row(held: Held) -> tuple[Any, ...]:
     return (
         *(held.id, held.owner, held.key, held.attempt, held.micro, held.input, held.output),
-        *(held.provider, held.model, json.dumps(held.taken), json.dumps(held.seen)),
+        *(held.provider, held.model, _json(held.taken), _json(held.seen)),
     )
 
 
@@ -251,4 +258,4 @@ def _expired(row: Sequence[Any]) -> Expired:
 
 
 def _expired_row(id: str, expired: Expired) -> tuple[Any, ...]:
-    return id, *expired.group, json.dumps(expired.windows), json.dumps(expired.sums)
+    return id, *expired.group, _json(expired.windows), _json(expired.sums)
