@@ -56,8 +56,12 @@ FEW = 4  # requests at a credential, of which answers do not wait for each other
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where requests with a head and a model go, and the head they get, without a length."""
+    """Where requests with a head and a model go, and the head they get, without a length.
 
+    `model` is one string for the records of all of them.
+    """
+
+    model: str
     plan: Plan
     place: Place
     standing: Standing
@@ -177,7 +181,7 @@ class Express:
         way.standing.inflight += 1
         self._begun()
         call = Call(*known.to_call)
-        call.requested_model, call.stream, call.reason = facts.model, facts.stream, way.plan.reason
+        call.requested_model, call.stream, call.reason = way.model, facts.stream, way.plan.reason
         attempts = Attempts(self.proxy.routing, way.plan, facts, call)
         passage = known.kind(attempts, way.place, facts, client)
         passage.express, passage.came, passage.lines = self, data, way.lines
@@ -251,7 +255,7 @@ class Express:
             return None
         target = target_of(place, facts, facts.path, facts.query, facts.format)
         lines = place.endpoint.head(facts.method, target, facts.inbound)
-        way = Way(plan, place, place.standing, lines, self.standings.forgotten)
+        way = Way(model, plan, place, place.standing, lines, self.standings.forgotten)
         depends = plan.bound or plan.alias or plan.strategy
         ways = known.bound if depends else known.ways
         if len(ways) < WAYS:

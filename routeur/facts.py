@@ -36,6 +36,7 @@ BODY_IDLE = 30.0  # seconds a client may pause within a body
 SPOOL = 1024 * 1024  # of a form whose model is not known yet, in memory; beyond, in a file
 READ_WHOLE = 256 * 1024  # bodies of other kinds are read whole up to here: they can be sent twice
 CHARACTERS_PER_TOKEN = 4
+NOTHING: Json = {}  # for who has no JSON body any more
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -303,7 +304,7 @@ class Facts:
         if self.stream and self.raw:
             self.prompt()
             self._service = self.service()
-            self.raw, self.doc, self.neutral = b"", {}, None
+            self.raw, self.doc, self.neutral = b"", NOTHING, None
 
     # ---- the way on
 
