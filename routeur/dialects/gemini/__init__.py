@@ -53,7 +53,7 @@ _PATH = re.compile(
 # The AI SDK leaves `models/` out where a name has a slash, as `provider/model` has.
 _NAMED = re.compile(
     r"/(?P<version>v1|v1beta)(?P<project>)"
-    r"/(?P<model>(?!(?:models|tunedModels|projects|publishers)/)[^/]+/.+)"
+    r"/(?P<model>(?!(?:models|tunedModels|projects|publishers|v1|v1beta)/)[^/]+/.+)"
     r":(?P<verb>generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)"
 )
 _STATUS = {
