@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
+import select
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,6 +28,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 GATHER = 0.1  # seconds that a line may wait for others
 AT_ONCE = 500  # lines that are written without waiting
 BACKLOG = 1 << 20  # bytes kept for a reader that does not keep up; what comes then is dropped
+PIECE = 4096  # bytes for which a pipe that takes any has room (PIPE_BUF on Linux)
 REPEAT = 10.0  # seconds between two lines of the same counted name
 
 # What a terminal or a log viewer would obey: C0 and C1 controls, line and paragraph separators, and
@@ -148,13 +151,17 @@ class _Counted:
 
 
 class _Output:
-    """Writes text to a stream; never raises. Past its own buffer, which breaks with the stream."""
+    """Writes text to a stream; never raises, and never waits for a reader. Past the stream's own
+    buffer, which breaks with it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._fd: int | None = None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._fd = stream.fileno()
+            self._room = select.poll()
+            self._room.register(self._fd, select.POLLOUT)
         self.pending = b""
 
     def write(self, text: str) -> None:
@@ -165,13 +172,19 @@ class _Output:
             return
         if len(self.pending) < BACKLOG:
             self.pending += text.encode("utf-8", "backslashreplace")
+        data, sent = self.pending, 0
         try:
-            while self.pending:
-                self.pending = self.pending[os.write(self._fd, self.pending) :]
+            # Not by O_NONBLOCK, which all who share this pipe or terminal would have, too. Whole
+            # lines where they fit keep those of several workers apart. Where there is no room the
+            # reader is slow: the rest goes with the next lines.
+            while sent < len(data) and self._room.poll(0):
+                end = data.rfind(b"\n", sent, sent + PIECE) + 1 or sent + PIECE
+                sent += os.write(self._fd, data[sent:end])
         except BlockingIOError:
-            pass  # the reader is slow: the rest goes with the next lines
+            pass
         except OSError:
-            self.pending = b""
+            sent = len(data)
+        self.pending = data[sent:]
 
 
 def json_line(line: Call | Line) -> str:
@@ -346,6 +359,22 @@ def _cause(record: logging.LogRecord) -> dict[str, str]:
         return {"error": type(error).__name__}
     file = os.path.basename(trace.tb_frame.f_code.co_filename)
     return {"error": type(error).__name__, "at": f"{file}:{trace.tb_lineno}"}
+
+
+def quiet_loop(log: Log) -> None:
+    """Turn the running loop's tracebacks of connections that it cannot accept, thousands a second,
+    into counted lines.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            text = "too many files are open, so new connections wait: raise ulimit -n"
+            log.counted("connections", text)
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
 
 
 def quiet_aiohttp(log: Log) -> Callable[[], None]:

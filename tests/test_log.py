@@ -320,6 +320,18 @@ def test_a_reader_that_stopped_costs_bounded_memory(monkeypatch):
     assert len(log._out.pending) < 11_000
 
 
+async def test_a_reader_that_stopped_stops_nobody():
+    """A pipe as a shell or Docker hands it over: one that blocks."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        log = Log(stream)
+        writes = asyncio.to_thread(lambda: [log.event("info", "x", "y" * 100) for _ in range(2000)])
+        try:
+            await asyncio.wait_for(writes, PATIENCE)
+        finally:
+            os.close(reading)
+
+
 def test_a_closed_stream():
     stream = io.StringIO()
     log = Log(stream)
