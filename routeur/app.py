@@ -237,6 +237,10 @@ class Router:
         assert self._listener is not None
         self.ready = False
         self.proxy.draining = True
+        if self._path:  # while the rest drains another routeur may take the place
+            with suppress(OSError):
+                os.unlink(self._path)
+            self._path = ""
         self._listener.close()
         self.stateful.drain()
         deadline = time.monotonic() + (self.config.server.drain if drain is None else drain)
@@ -265,9 +269,6 @@ class Router:
         self.routes.close()
         await self.books.close()
         self.peers.close()
-        if self._path:
-            with suppress(OSError):
-                os.unlink(self._path)
         self.log.close()
 
     def hurry(self) -> None:

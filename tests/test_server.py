@@ -552,6 +552,26 @@ async def test_a_served_unix_socket_is_not_taken(upstream: Upstream, tmp_path):
     await first.stop()
 
 
+async def test_a_draining_one_leaves_its_unix_socket_to_the_next(upstream: Upstream, tmp_path):
+    path = tmp_path / "routeur.sock"
+    config = merged(settings(upstream), {"server": {"host": f"unix:{path}"}})
+    first, second = routeur.app.Router(parse(config)), routeur.app.Router(parse(config))
+    upstream.answers(STREAM, before=[0.5])
+    await first.start()
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        asked = asyncio.create_task(session.post(f"http://localhost{CHAT}", json=BODY))
+        await upstream.requested()
+        stopping = asyncio.create_task(first.stop())
+        while path.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await second.start()
+        assert await (await asked).read() == STREAM
+        await stopping
+    assert path.exists()
+    await second.stop()
+    assert not path.exists()
+
+
 async def test_two_at_once(make_router: MakeRouter, upstream: Upstream):
     """Two routeurs in one process share nothing."""
     upstream.answers(b"{}")
