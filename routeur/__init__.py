@@ -3,6 +3,7 @@
 The modules, in reading order: first the path of a request, then what stands beside it.
 
     __main__.py              the command line: serve, check, explain
+        process.py           what a process has of the system: streams, open files, memory
         inventory.py         models
         commands.py          keys, usage
             columns.py       tables for people

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -21,7 +20,9 @@ from routeur.app import Router
 from routeur.bus import RELOAD, Bus
 from routeur.config import Config, Server, load, parse, problems
 from routeur.errors import ConfigError, RouteurError
-from routeur.log import Log, quiet_aiohttp
+from routeur.log import Log, quiet_aiohttp, quiet_loop
+from routeur.process import allow_files, prepare_streams, settle_memory
+from routeur.server import require_free
 from routeur.store.base import StoreUnusable
 from routeur.watch import Watch
 
@@ -55,6 +56,7 @@ Signals: SIGTERM and SIGINT drain and end, SIGHUP reads the file again (so does 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
+    prepare_streams()
     arguments = [*(sys.argv[1:] if argv is None else argv)]
     options = _parser().parse_args(_with_command(arguments))
     try:
@@ -281,7 +283,10 @@ async def _parent(config: Config, *, replace_corrupt: bool) -> int:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """A socket for workers to listen on; one that somebody left behind is replaced."""
+    """A socket for workers to listen on; one that somebody left behind is replaced, one that is
+    served is not.
+    """
+    require_free(path)
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.unlink(path)
@@ -319,6 +324,8 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     """One serving process, until a signal ends it."""
     log = Log(sys.stderr, config.log.level, config.log.format)
     quiet_aiohttp(log)
+    quiet_loop(log)
+    allow_files()
     router = Router(config, log=log, replace_corrupt=options.replace_corrupt_store)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -344,7 +351,7 @@ async def _worker(config: Config, path: Path | None, options: argparse.Namespace
     await _listen(router, config, stop, read_again)
     watch = Watch(path, read_again) if path is not None else None
     _announce(router, log)
-    _settle_memory()
+    settle_memory()
     await stop.wait()
     drain = f"draining for at most {config.server.drain:g} s"
     log.event("info", "stop", f"{drain}; a second signal cuts what is left")
@@ -402,15 +409,6 @@ async def _stop(router: Router, signalled: asyncio.Event) -> None:
         await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
         router.hurry()
-
-
-def _settle_memory() -> None:
-    """What lives as long as the process is not looked at again by the collector; a collection in
-    the middle of a thousand streams would delay them all.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _run(program: Coroutine[Any, Any, int]) -> int:

@@ -15,6 +15,7 @@ from routeur.call import Call
 from routeur.errors import (
     LimitExceeded,
     NoUpstream,
+    OutOfFiles,
     RouteurError,
     UpstreamError,
     UpstreamTimeout,
@@ -204,7 +205,8 @@ class Attempts:
         if place.standing not in self._asked:
             self._asked += (place.standing,)
         self.failure = error
-        if isinstance(error, OutOfTime):  # the client's own bound, which speaks against nobody
+        # The client's own bound, and a lack of ours, speak against nobody.
+        if isinstance(error, OutOfTime | OutOfFiles):
             return self.left(place)
         at_once = None
         if isinstance(error, Judged):

@@ -98,6 +98,10 @@ class NoUpstream(UpstreamError):
     code = "no_provider_available"
 
 
+class OutOfFiles(NoUpstream):
+    """This process may not open one more connection, which speaks against no provider."""
+
+
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"

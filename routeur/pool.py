@@ -8,6 +8,7 @@ unnoticed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import socket
@@ -22,13 +23,14 @@ from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
-from routeur.errors import UpstreamError, UpstreamTimeout
+from routeur.errors import OutOfFiles, UpstreamError, UpstreamTimeout
 from routeur.providers import Timeouts, Tls
 from routeur.templates import Templates
 from routeur.upstream import Connection
 
 IDLE = 55.0  # seconds: below the 60 after which many servers close
 MAX_AGE = 600.0
+OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # not the provider's
 RENEWED = 300.0  # seconds between two looks at a TLS session
 RESOLVED_FOR = 10.0
 KEEPALIVE = socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
@@ -232,6 +234,8 @@ class Pool:
         except socket.gaierror:
             raise UpstreamError("the provider's host name could not be resolved") from None
         except OSError as error:
+            if error.errno in OURS:
+                raise OutOfFiles("routeur has too many connections open: try again") from None
             raise UpstreamError(f"the provider could not be reached ({_why(error)})") from None
         finally:
             self.connecting -= 1

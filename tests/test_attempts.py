@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 from email.utils import formatdate
@@ -380,6 +381,24 @@ async def test_routeur_timeout_speaks_against_nobody(
     for _ in range(8):
         assert (await ask(client, **{"Routeur-Timeout": "1ms"}))[0] == 504
     assert banned(client) == []
+    assert (await ask(client))[0] == 200
+
+
+async def test_a_lack_of_files_speaks_against_nobody(
+    make_router: MakeRouter, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else 1,000 clients under `ulimit -n 1024` get every credential banned."""
+    client = await make_router(**configured(upstream, p={"a": {}, "b": {}}))
+
+    async def none_left(*_: Any, **more: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("routeur.pool.Pool._connect", none_left)
+        for _ in range(4):
+            assert (await ask(client))[0] == 503
+    assert banned(client) == []
+    upstream.answers(GOOD)
     assert (await ask(client))[0] == 200
 
 

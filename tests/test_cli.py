@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from routeur import __version__
 from routeur.__main__ import main
 from routeur.watch import Watch
-from tests.program import PATIENCE, Connection, Program, ask, chat, stream
+from tests.program import PATIENCE, ROOT, Connection, Program, ask, chat, stream
 from tests.test_workers import broken_off
 
 FILE = """\
@@ -51,6 +53,24 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 # ── words
+
+
+def test_a_locale_without_these_characters(folder: Path) -> None:
+    with Program("--help", cwd=folder, PYTHONIOENCODING="latin-1") as program:
+        assert program.ended() == 0
+
+
+def test_serves_without_stderr(folder: Path) -> None:
+    start = ["sh", "-c", 'exec "$0" -m routeur --host unix:r.sock 2>&-', sys.executable]
+    with subprocess.Popen(start, cwd=folder, env=os.environ | {"PYTHONPATH": ROOT}) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not Path("r.sock").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
 
 
 def test_help_is_complete(capsys: pytest.CaptureFixture[str]) -> None:

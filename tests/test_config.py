@@ -184,6 +184,7 @@ WRONG = [
     (LOCAL + "  x: [1]", "3: providers.x: expected settings, or off; found a list"),
     (LOCAL + "rules: {a: up/x}", "3: rules: expected a list, found a mapping"),
     # safety
+    ("server: {host: 'unix:'}", '1: server.host: expected an address or unix:/PATH, found "unix:"'),
     ("server: {host: 0.0.0.0}", '1: server.host: "0.0.0.0" can be reached from elsewhere; set auth.master_key, or use 127.0.0.1'),
     ("server: {host: '::'}\nauth: {master_key: short}", "2: auth.master_key: has 5 characters; off loopback a key needs 16 or more"),
     ("server: {host: '::'}\nauth: {master_key: changeme-changeme}", "2: auth.master_key: is well known; off loopback a key must be random, as from: openssl rand -hex 24"),

@@ -13,7 +13,7 @@ import routeur
 # The outermost first: a module imports those after it. Modules of one line belong together.
 ORDER = """
     __main__
-    app explain inventory commands top litellm workers
+    app explain inventory commands top litellm workers process
     screen terminal
     overview readings
     columns

@@ -424,3 +424,12 @@ def test_workers_that_do_not_start(tmp_path: Path) -> None:
     with Program(cwd=tmp_path) as program:
         assert program.ended() != 0
     assert len([line for line in program.err if "ended with status" in line]) <= 4
+
+
+def test_a_served_unix_socket_is_not_taken(tmp_path: Path) -> None:
+    host = ("--host", f"unix:{tmp_path}/r.sock", "--workers", "2")
+    with Program(*host, cwd=tmp_path) as first:
+        first.said("serves on", 2)
+        with Program(*host, cwd=tmp_path) as second:
+            assert second.ended() == 2
+            assert "in use" in second.err[0]
