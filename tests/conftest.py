@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -170,6 +171,12 @@ class Client:
         assert found.status == 200, await found.text()
         trace: dict[str, Any] = await found.json()
         return trace
+
+
+def pytest_collection_finish() -> None:
+    """20,000 tests need not be looked at by the garbage collector again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
