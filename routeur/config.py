@@ -195,6 +195,9 @@ def problems(server: Server, auth: Auth, store: str) -> list[tuple[str, str]]:
         found.append(("server.port", f"expected 0 to 65535, not {server.port}"))
     if server.host in ("", "unix:"):  # `--host ""`, too
         found.append(("server.host", f'expected an address or unix:/PATH, found "{server.host}"'))
+    if server.host.startswith("["):
+        found.append(("server.host", f'expected "{server.host.strip("[]")}", without brackets'))
+        return found
     if server.workers < 1:
         found.append(("server.workers", f"expected 1 or more, not {server.workers}"))
     if server.workers > 1 and store == "memory:":

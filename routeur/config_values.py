@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from routeur.providers import Secret
 from routeur.yamlfile import Value, Wrong, text
 
+# Ends of addresses that SDKs add by themselves.
+_PATHS = ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings")
 # What ${NAME} is called by a shell and LiteLLM: a key of which only its provider would complain.
 _ELSEWHERE = re.compile(r"(?:\$|os\.environ/)[A-Z_][A-Z0-9_]*")
 
@@ -26,6 +28,8 @@ def key_of(given: str) -> Secret:
     key = given.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise Wrong("expected a key of printable ASCII without spaces")
+    if key[:1] in ('"', "'") and key[:1] == key[-1:]:  # as from docker run --env-file
+        raise Wrong("expected a key without quotes around it")
     return Secret(key)
 
 
@@ -37,6 +41,9 @@ def base_url(value: Value) -> str:
         problem = "without a user; the key goes into api_key"
     if not problem and ("?" in url or "#" in url):
         problem = "without a query"
+    path = next((each for each in _PATHS if url.rstrip("/").endswith(each)), "")
+    if not problem and path:
+        problem = f"without {path}, which is added to it"
     if problem:
         raise Wrong(f"expected a URL {problem}")
     return url.rstrip("/")

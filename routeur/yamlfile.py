@@ -63,6 +63,8 @@ class File:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             what = ", ".join(part for part in (error.context, error.problem) if part)
+            if "cannot start any token" in what and "\t" in text.splitlines()[line - 1]:
+                what += "; indent with spaces, not with tabs"
             if what == _COLON:
                 what += '; quote what has a colon before a space or its end, as in store: "memory:"'
         except yaml.YAMLError as error:

@@ -129,6 +129,8 @@ WRONG = [
     ("providers: {x: {dialect: openai, base_url: 'http://h:0/'}}", "1: providers.x.base_url: expected a URL with a port from 1 to 65535"),
     ("providers: {x: {dialect: openai, base_url: 'http://h:x/'}}", "1: providers.x.base_url: expected a URL with a port from 1 to 65535"),
     ("providers: {x: {dialect: openai, base_url: 'http://u:p@h'}}", "1: providers.x.base_url: expected a URL without a user; the key goes into api_key"),
+    ("providers: {x: {dialect: openai, base_url: 'http://h/v1/chat/completions/'}}", "1: providers.x.base_url: expected a URL without /chat/completions, which is added to it"),
+    ("providers: {x: {preset: openai, api_key: '\"sk-a\"'}}", "1: providers.x.api_key: expected a key without quotes around it"),
     ("providers: {x: {dialect: openai, base_url: 'http://h/?a=1'}}", "1: providers.x.base_url: expected a URL without a query"),
     ("providers: {x: {dialect: openai, base_url: 'http://h/a b'}}", "1: providers.x.base_url: expected a URL of printable ASCII without spaces"),
     ("providers: {x: {dialect: openai, base_url: '${URL}'}}", "1: providers.x.base_url: URL is not set; set it, or write ${URL:-default}"),
@@ -184,12 +186,14 @@ WRONG = [
     (LOCAL + "  x: [1]", "3: providers.x: expected settings, or off; found a list"),
     (LOCAL + "rules: {a: up/x}", "3: rules: expected a list, found a mapping"),
     # safety
+    ("server: {host: '[::1]'}", '1: server.host: expected "::1", without brackets'),
     ("server: {host: 'unix:'}", '1: server.host: expected an address or unix:/PATH, found "unix:"'),
     ("server: {host: 0.0.0.0}", '1: server.host: "0.0.0.0" can be reached from elsewhere; set auth.master_key, or use 127.0.0.1'),
     ("server: {host: '::'}\nauth: {master_key: short}", "2: auth.master_key: has 5 characters; off loopback a key needs 16 or more"),
     ("server: {host: '::'}\nauth: {master_key: changeme-changeme}", "2: auth.master_key: is well known; off loopback a key must be random, as from: openssl rand -hex 24"),
     ("auth: {secret: short}", "1: auth.secret: has 5 characters; expected a random secret of 16 or more, as from: openssl rand -hex 32"),
     ("auth: {master_key: one, management_key: one}", "1: auth.management_key: is the master key, too: one infers, the other never does; make another"),
+    ("providers:\n\tx: {}", "2: not YAML: while scanning for the next token, found character that cannot start any token; indent with spaces, not with tabs"),
     ("store: memory:", '1: not YAML: mapping values are not allowed in this context; quote what has a colon before a space or its end, as in store: "memory:"'),
     ("server: {workers: 2}\nstore: 'memory:'", "2: store: several workers cannot share memory:; expected sqlite: or redis:"),
 ]  # fmt: skip
