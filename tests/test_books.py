@@ -17,6 +17,7 @@ from routeur.store.memory import Memory, MemoryStore
 from routeur.store.spool import Spool
 from routeur.store.sqlite import SqliteStore
 from tests.fake import PATIENCE
+from tests.program import PATIENT
 from tests.stores import CENT, NOON, Hands, asks, charge, done, key, tokens
 
 HOME = Path(__file__).parent
@@ -361,7 +362,7 @@ async def test_killed(tmp_path, said, times):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(HOME / "booker.py"), str(path), f"o{number}"),
             stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(HOME.parent)},
+            env=os.environ | {"PYTHONPATH": PATIENT},
         )
         for _ in range(100 + 37 * number):
             ended.append((await process.stdout.readline()).decode().strip())

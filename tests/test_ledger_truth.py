@@ -128,11 +128,13 @@ async def call(router: Client, case: Case, secret: str) -> Heard:
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(case.request(secret))
     got = bytearray()
-    with suppress(TimeoutError, ConnectionError):
-        async with asyncio.timeout(case.leaves_after):
-            while len(got) < case.leaves_at and (data := await reader.read(4096)):
-                got += data
-    writer.transport.abort()
+    try:
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(case.leaves_after):
+                while len(got) < case.leaves_at and (data := await reader.read(4096)):
+                    got += data
+    finally:
+        writer.transport.abort()
     return heard(bytes(got))
 
 
@@ -229,8 +231,8 @@ def check_failed(done: Settlement, sent: list[Sent]):
 
 
 def check_paid(done: Settlement, sent: list[Sent]):
-    """Who has answered has to be paid; a reset may take back what has come."""
-    answered = [each for each in sent if each.deed in ("whole", "slow", "closed")]
+    """Who has answered has to be paid; of what breaks off nothing may have been read yet."""
+    answered = [each for each in sent if each.deed in ("whole", "slow")]
     assert sum(any(charge.tokens) for charge in done.charges) >= len(answered)
 
 
@@ -364,7 +366,8 @@ async def test_the_ledger_is_true(
             assert len(asked) <= len(sent) <= len(trace["attempts"]) + again
             check_answer(case, done, trace, sent, got)
             check_failed(done, sent)
-            check_paid(done, sent)
+            if case.model != "raced":  # there it may have been cut off unread
+                check_paid(done, sent)
             assert trace["key"] == done.key
         except AssertionError as error:
             wrong.append(error)
@@ -380,23 +383,34 @@ async def test_the_ledger_is_true(
 
 
 async def alone(
-    make_router: MakeRouter, biller: list[Biller], folder: Path, order: Order, case: Case
+    make_router: MakeRouter,
+    biller: list[Biller],
+    folder: Path,
+    order: Order,
+    case: Case,
+    asked: int = 0,
 ) -> tuple[Settlement, Trace, Biller]:
-    """One call of nobody else's, in the books."""
+    """One call of nobody else's, in the books. Its client leaves when so many were `asked`."""
     provider = Biller({case.number: order}, SEED)
     biller.append(provider)
     await provider.start()
     router = await router_of(make_router, provider, folder)
     settlements: list[Settlement] = []
     note(router, settlements)
-    await call(router, case, MASTER)
+    calling = asyncio.create_task(call(router, case, MASTER))
+    if asked:
+        async with asyncio.timeout(PATIENCE):
+            while sum(map(len, provider.sent.values())) < asked:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        calling.cancel()
+    await asyncio.wait([calling])
     await over(router)
     ((done, trace),) = (await by_case(router, settlements)).values()
     return done, trace, provider
 
 
-def case_of(door: str, model: str, *, streams: bool = False, after: float | None = None) -> Case:
-    return Case(0, door, model, streams, 3, NEVER, after)
+def case_of(door: str, model: str) -> Case:
+    return Case(0, door, model, False, 3, NEVER, None)
 
 
 WAYS = [(door, model) for door in DOORS for model in MODELS.values()]
@@ -430,8 +444,8 @@ async def test_a_race_that_nobody_waits_for(
     make_router: MakeRouter, biller: list[Biller], tmp_path: Path
 ) -> None:
     """Each provider that was asked is charged for, at its own prices."""
-    case, order = case_of("chat", "raced", after=0.07), Order("plain", ["never"] * 3)
-    done, _, provider = await alone(make_router, biller, tmp_path, order, case)
+    case, order = case_of("chat", "raced"), Order("plain", ["never"] * 3)
+    done, _, provider = await alone(make_router, biller, tmp_path, order, case, asked=2)
     ((*sent,),) = provider.sent.values()
     assert len(sent) > 1
     assert {each.provider for each in done.charges} == {each.provider for each in sent}
@@ -440,12 +454,12 @@ async def test_a_race_that_nobody_waits_for(
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("deed", ["never", "cut"])
+@pytest.mark.parametrize(("deed", "asked"), [("never", 1), ("closed", 0)])
 async def test_who_was_asked_alone_is_charged_for(
-    make_router: MakeRouter, biller: list[Biller], tmp_path: Path, deed: str, door: str
+    make_router: MakeRouter, biller: list[Biller], tmp_path: Path, deed: str, asked: int, door: str
 ) -> None:
     """Whether a rival was to come, or the rest of the answer."""
-    case, order = case_of(door, "patient", after=0.3), Order("plain", [deed])
-    done, _, provider = await alone(make_router, biller, tmp_path, order, case)
+    case, order = case_of(door, "patient"), Order("plain", [deed])
+    done, _, provider = await alone(make_router, biller, tmp_path, order, case, asked)
     assert sum(map(len, provider.sent.values())) == 1
     assert sum(charge.micro or 0 for charge in done.charges) > 0
