@@ -192,9 +192,7 @@ class Shelf:
             )
         before = await self.said(last)
         require_calls(before, recording.new)
-        raw = continued(raw, before)
-        if len(raw) > max_body:
-            raise TooLarge(f"the conversation is larger than {max_body} bytes (server.max_body)")
+        raw = _bounded(continued(raw, before), max_body)
         # A stream that lasts keeps it in memory.
         needed = before if is_long(last) else ()
         return Prepared(raw, replace(recording, previous=last, before=needed, after=id))
@@ -211,12 +209,7 @@ class Shelf:
                 known[response] = await self._made(response, owner)
             if made := known.get(response, {}).get(id):
                 given[at], found = made, True
-        if not found:
-            return raw
-        raw = with_input(raw, given)
-        if len(raw) > max_body:
-            raise TooLarge(f"the conversation is larger than {max_body} bytes (server.max_body)")
-        return raw
+        return _bounded(with_input(raw, given), max_body) if found else raw
 
     async def _made(self, id: str, owner: str) -> dict[str, Item]:
         """The output of a response by the items' ids; nothing, if it is not this key's."""
@@ -272,3 +265,10 @@ async def _packed(batch: Sequence[Stored]) -> list[Kept]:
         size = len(each.response) + sum(map(len, each.input))
         found.append(pack(each) if size < LARGE else await asyncio.to_thread(pack, each))
     return found
+
+
+def _bounded(raw: bytes, max_body: int) -> bytes:
+    """The body; raises TooLarge."""
+    if len(raw) > max_body:
+        raise TooLarge(f"the conversation is larger than {max_body} bytes (server.max_body)")
+    return raw
